@@ -1,0 +1,261 @@
+"""The whole plugin contract: what a method brings, and what it is handed.
+
+A method is *exits* (heads behind numbered blocks), a *training recipe* (phases, each with a loss) and an *exit rule*
+(who stops here?). The engine owns everything else: data, the loop, the walk, stopping rows, measuring, reporting.
+
+Shapes: ``B`` samples, ``N`` tokens, ``D`` channels, ``K`` classes (1 for regression). Blocks are numbered from 1.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from eebench.backbones.base import Backbone
+    from eebench.data.base import Task
+
+__all__ = [
+    "ExitHead",
+    "ExitOutput",
+    "ExitRule",
+    "Features",
+    "Knob",
+    "Layout",
+    "Method",
+    "Phase",
+    "Recipe",
+    "TrainStep",
+    "Visit",
+]
+
+Rows = dict[str, Any]
+"""Named arrays with one row a sample; tensors while the model runs, numpy arrays when a trace is replayed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the tokens behind one block are. Static: known before any input is seen."""
+
+    dim: int
+    prefix: int = 0  # leading tokens that are no patches: CLS, distillation token, registers
+    grid: tuple[int, int] | None = None  # patch rows and columns; None for text
+    cls: bool = True  # token 0 is a class token
+    dist: bool = False  # token 1 is DeiT's distillation token
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens a sample has, prefix included; None where the length varies (text)."""
+        return None if self.grid is None else self.prefix + self.grid[0] * self.grid[1]
+
+
+@dataclass(slots=True)
+class Features:
+    """What a block hands to the next block and to an exit: raw tokens, no final norm applied."""
+
+    tokens: Tensor  # (B, N, D)
+    layout: Layout
+    mask: Tensor | None = None  # (B, N) bool, True for a real token; None when all are
+
+    @property
+    def patches(self) -> Tensor:
+        """Tokens without the prefix, (B, N - prefix, D)."""
+        return self.tokens[:, self.layout.prefix :]
+
+    @property
+    def map(self) -> Tensor:
+        """Patch tokens as an image, (B, D, H, W). Raises TypeError on text, which has no grid."""
+        if self.layout.grid is None:
+            raise TypeError("these features have no patch grid")
+        height, width = self.layout.grid
+        return self.patches.transpose(1, 2).unflatten(2, (height, width))
+
+    @property
+    def pooled(self) -> Tensor:
+        """One vector a sample, (B, D): the class token where there is one, else the mean over (real) tokens."""
+        if self.layout.cls:
+            return self.tokens[:, 0]
+        if self.mask is None:
+            return self.patches.mean(1)
+        weight = self.mask[:, self.layout.prefix :, None].to(self.tokens.dtype)
+        return (self.patches * weight).sum(1) / weight.sum(1)
+
+    def rows(self, index: Tensor) -> Features:
+        """The samples at ``index`` (int64), in that order: how finished rows leave the batch."""
+        mask = None if self.mask is None else self.mask.index_select(0, index)
+        return Features(self.tokens.index_select(0, index), self.layout, mask)
+
+
+@dataclass(slots=True)
+class ExitOutput:
+    """What an exit says before anybody has decided."""
+
+    logits: Tensor | None = None  # (B, K); None: classified only when a sample stops (``ExitHead.classify``)
+    signal: Tensor | None = None  # (B,) or (B, S): a learned signal such as a halting probability or a gate
+    carry: Rows = field(default_factory=dict)  # handed to the next exit; rows that leave are dropped from it
+    aux: Rows = field(default_factory=dict)  # for the training loss only
+
+
+class ExitHead(nn.Module):
+    """One exit. Whatever is computed only to decide belongs in a submodule named ``gate``: its MACs are listed apart."""
+
+    standalone: ClassVar[bool] = True  # False: needs the exits before it even when everyone stops here
+
+    def forward(self, features: Features, carry: Rows) -> ExitOutput:
+        """What the exit rule needs. ``carry`` is the previous exit's, or empty at the first."""
+        raise NotImplementedError
+
+    def classify(self, features: Features, output: ExitOutput) -> Tensor:
+        """Logits (B, K) of samples that stop here; ``features`` and ``output`` hold just their rows."""
+        assert output.logits is not None, "an exit without logits must define classify()"
+        return output.logits
+
+    def alone(self, features: Features) -> Tensor:
+        """Logits (B, K) when everyone stops here and nobody had to decide: the fixed-depth baseline."""
+        return self.classify(features, self(features, {}))
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """The one number that trades accuracy for compute at inference."""
+
+    name: str  # threshold, patience, q, ...
+    never: float  # a value at which nobody stops before the last exit
+    always: float | None = None  # a value at which everyone stops at the first exit; None: there is none
+    integer: bool = False
+
+
+class ExitRule(ABC):
+    """Who stops here? Written once: replay drives it over a stored trace, dynamic inference over the live rows.
+
+    ``step`` therefore keeps to operators and methods that numpy arrays and tensors share (``< > == & | * + .clip``)
+    and never asks how many rows there are.
+    """
+
+    knob: Knob
+
+    @abstractmethod
+    def observe(self, output: ExitOutput, exit: int, ids: Tensor) -> dict[str, Tensor]:
+        """What the rule looks at, whatever the knob: named (B,) tensors. Computed once an exit, stored in a trace.
+
+        ``exit`` counts exits from 0; ``ids`` (B,) int64 name the samples (for rules that draw random numbers).
+        """
+
+    @abstractmethod
+    def step(self, state: Rows, seen: Rows, knob: float) -> tuple[Any, Rows]:
+        """``(stop (B,) bool, state)`` for the rows still alive; ``state`` is empty before the first exit."""
+
+    @abstractmethod
+    def grid(self, seen: Mapping[str, Any]) -> Sequence[float]:
+        """Knob values worth replaying, from a validation trace: each entry of ``seen`` is a numpy array (N, E-1)."""
+
+
+@dataclass(slots=True)
+class Visit:
+    """One stop of the walk: an exit, the features it read and what it said."""
+
+    block: int
+    head: ExitHead
+    features: Features
+    output: ExitOutput
+
+    @property
+    def logits(self) -> Tensor:
+        """Logits (B, K) of this exit, classifying now if that was put off."""
+        if self.output.logits is None:
+            self.output.logits = self.head.classify(self.features, self.output)
+        return self.output.logits
+
+
+@dataclass(slots=True)
+class TrainStep:
+    """What a loss is handed: every exit's visit in order, the last one being the full model's."""
+
+    visits: list[Visit]
+    targets: Tensor  # (B,) int64 class indices, or float for regression
+    loss: Callable[[Tensor, Tensor], Tensor]  # the task's own: (logits (B, K), targets) -> (B,), unreduced
+    index: int  # batches done in this phase
+    epoch: int  # epochs done in this phase
+    batch: int  # batches done in this epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """An optimisation recipe of a paper, used under ``--budget paper`` only."""
+
+    epochs: int
+    lr: float
+    batch_size: int
+    optimizer: str = "adamw"  # adamw | adam | sgd
+    weight_decay: float = 0.0
+    momentum: float = 0.9  # sgd only
+    schedule: str = "cosine"  # cosine | linear | constant
+    warmup: float = 0.0  # share of all steps
+    clip: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One stretch of training. Everything ``trains`` does not match is frozen, the backbone then in eval mode."""
+
+    name: str
+    loss: Callable[[TrainStep], Tensor]  # -> scalar
+    trains: Callable[[str], bool] = lambda name: True  # over parameter names: "backbone.…", "exits.<block>.…"
+    share: float = 1.0  # of the method's epochs; the shares of all phases sum to 1
+    lr_scale: float = 1.0  # on the budget's learning rate
+    paper: Recipe | None = None
+    epoch_end: Callable[[list[Visit], Tensor], None] | None = None  # all validation visits (no grad) and targets
+
+
+class Method(ABC):
+    """One early-exit method. ``Options`` is a frozen dataclass; its fields are what ``name[field=value]`` may set."""
+
+    name: ClassVar[str]
+    Options: ClassVar[type]
+
+    def __init__(self, options: Any, task: Task) -> None:
+        self.options = options
+        self.task = task
+
+    @classmethod
+    def skip(cls, backbone: Backbone, task: Task) -> str | None:
+        """Why this method makes no sense here, in one clause; None when it does."""
+        return None
+
+    @abstractmethod
+    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+        """Exits by block. One at the last block replaces the backbone's own classifier as the last exit."""
+
+    @abstractmethod
+    def rule(self) -> ExitRule:
+        """The exit rule."""
+
+    @abstractmethod
+    def phases(self) -> Sequence[Phase]:
+        """The training recipe, in order."""
+
+
+def inner_blocks(depth: int) -> list[int]:
+    """Every block but the last: the usual exit positions."""
+    return list(range(1, depth))
+
+
+def only(*prefixes: str) -> Callable[[str], bool]:
+    """A ``Phase.trains`` that matches parameter names by prefix: ``only("exits.")`` freezes the backbone."""
+    return lambda name: name.startswith(prefixes)
+
+
+def top_probability(logits: Tensor) -> Tensor:
+    """Largest softmax probability, (B,)."""
+    return torch.softmax(logits, -1).amax(-1)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy of the softmax in nats, (B,)."""
+    log_p = torch.log_softmax(logits, -1)
+    return -(log_p.exp() * log_p).sum(-1)

@@ -1,0 +1,120 @@
+"""What a data set is to eebench: three disjoint splits, a task, and how to batch them reproducibly."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["Batch", "Data", "Split", "Task", "batches", "split_indices", "split_sha256"]
+
+SALT = "eebench-split-v1"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is predicted and how it is scored."""
+
+    kind: str = "classification"  # or "regression"
+    classes: int = 2  # outputs of a classifier; 1 for regression
+    metric: str = "accuracy"  # accuracy | mcc | f1 | accuracy_f1 | pearson_spearman
+    labels: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> int:
+        """Width of the logits."""
+        return 1 if self.kind == "regression" else self.classes
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Per-sample loss (B,): cross-entropy in nats, or the squared error."""
+        if self.kind == "regression":
+            return F.mse_loss(logits[:, 0], targets.to(logits.dtype), reduction="none")
+        return F.cross_entropy(logits, targets, reduction="none")
+
+
+@dataclass
+class Split:
+    """One split: ``inputs[i]`` is what ``Backbone.prepare`` takes (an image tensor (C, H, W), a string or a pair)."""
+
+    inputs: Sequence[Any]
+    targets: np.ndarray  # (N,) int64 or float32
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+@dataclass
+class Data:
+    """A data set ready to train on. Only ``train`` may transform at random."""
+
+    name: str
+    modality: str  # "vision" | "text"
+    task: Task
+    train: Split
+    val: Split
+    test: Split
+    split_hash: str  # sha256 over the three id lists, so two runs can prove they saw the same split
+    augments: bool = False  # True: train inputs differ from epoch to epoch, so features cannot be cached
+    image_size: int | None = None
+    patch_size: int | None = None  # the patch size a small-image data set asks a ViT for; None: the model's own
+    channels: int = 3
+    notes: list[str] = field(default_factory=list)  # said in the log and the record
+
+
+@dataclass(slots=True)
+class Batch:
+    """Samples on the device: ``ids`` are positions in the split."""
+
+    inputs: Any
+    targets: Tensor
+    ids: Tensor
+
+
+def batches(
+    split: Split,
+    prepare: Callable[[Sequence[Any]], Any],
+    batch_size: int,
+    *,
+    device: torch.device | str = "cpu",
+    seed: int | None = None,
+    epoch: int = 0,
+) -> Iterator[Batch]:
+    """Batches of a split; shuffled by (seed, epoch) when a seed is given, in order otherwise."""
+    order = np.arange(len(split))
+    if seed is not None:
+        order = np.random.default_rng([seed, epoch]).permutation(order)
+    for start in range(0, len(order), batch_size):
+        ids = order[start : start + batch_size]
+        inputs = prepare([split.inputs[int(i)] for i in ids])
+        inputs = {k: v.to(device) for k, v in inputs.items()} if isinstance(inputs, dict) else inputs.to(device)
+        yield Batch(inputs, torch.from_numpy(split.targets[ids]).to(device), torch.from_numpy(ids).to(device))
+
+
+def split_indices(targets: np.ndarray, shares: Sequence[float], *, stratify: bool = True) -> list[np.ndarray]:
+    """Disjoint index lists with the given shares (they sum to 1): a function of the data's length, labels and a fixed salt.
+
+    Classes keep their shares, to within one sample each, when ``stratify``.
+    """
+    seed = int.from_bytes(hashlib.sha256(f"{SALT}:{len(targets)}".encode()).digest()[:8], "big")
+    rng = np.random.default_rng(seed)
+    groups = [np.flatnonzero(targets == c) for c in np.unique(targets)] if stratify else [np.arange(len(targets))]
+    parts: list[list[np.ndarray]] = [[] for _ in shares]
+    for group in groups:
+        cuts = np.floor(np.cumsum(shares)[:-1] * len(group) + rng.random()).astype(int)
+        for part, piece in zip(parts, np.split(rng.permutation(group), np.clip(cuts, 0, len(group))), strict=True):
+            part.append(piece)
+    return [np.sort(np.concatenate(part)) for part in parts]
+
+
+def split_sha256(*parts: Sequence[int] | np.ndarray) -> str:
+    """sha256 over index lists, order kept: the split's fingerprint in the record."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.asarray(part, dtype="<i8").tobytes() + b"|")
+    return digest.hexdigest()

@@ -1,0 +1,121 @@
+"""The run directory's tables: every column, in order, with what it means. Written and tested against this one place.
+
+All tables are long and tidy: one observation a row, so pandas and R read them as they are. An empty cell means "does
+not apply" (no GPU, a regression task, a point that validation data found unreachable).
+"""
+
+from __future__ import annotations
+
+__all__ = ["KINDS", "PROTOCOL_VERSION", "SCHEMA_VERSION", "TABLES", "TARGETS"]
+
+SCHEMA_VERSION = 1
+PROTOCOL_VERSION = 1
+
+KINDS = {
+    "plain": "the backbone alone, without exits",
+    "dynamic": "the method's exit rule at one knob value",
+    "fixed": "everyone stops at one exit of the same trained model, only that exit's head is run",
+    "random": "exits drawn at random at the same rate as the method's at that knob value, same cost by construction",
+    "oracle": "every sample stops at the first exit that is right: a bound, no deployable method",
+}
+
+TARGETS = {
+    "drop_1pt": "the largest MAC speed-up at no more than 1 point of score lost against the plain backbone",
+    "macs_75": "the best score at no more than 75 % of the plain backbone's MACs",
+    "macs_50": "the best score at no more than 50 % of the plain backbone's MACs",
+    "macs_25": "the best score at no more than 25 % of the plain backbone's MACs",
+}
+
+_WHO = {
+    "method": "method with its options as typed, such as pabee or lgvit[positions=4+8]; 'backbone' for the plain one",
+    "seed": "training seed",
+}
+_COST = {
+    "gmacs": "10^9 multiply-accumulates a sample, everything inference runs included (mean over samples)",
+    "gmacs_backbone": "share of gmacs spent in the backbone (its embedding, blocks and own classifier)",
+    "gmacs_heads": "share of gmacs spent in exit heads",
+    "gmacs_gates": "share of gmacs spent in what only decides (gates, halting layers)",
+}
+_QUALITY = {
+    "score": "the task's metric (see 'metric'), on this split; in [0, 1] except correlations and MCC in [-1, 1]",
+    "metric": "name of that metric: accuracy, mcc, f1, accuracy_f1, pearson_spearman",
+    "accuracy": "share of samples classified correctly; empty for regression",
+}
+_SPEED = {
+    "speedup_layers": "number of blocks / mean exit block: what papers report, heads free",
+    "speedup_macs": "plain backbone's gmacs / gmacs: every head and gate charged",
+}
+_CALIBRATION = {
+    "ece": "expected calibration error of the deployed predictions, whole split, 15 equal-width bins",
+    "ece_mass": "the same with 15 equal-mass bins",
+    "nll": "mean negative log-likelihood in nats",
+    "brier": "mean multi-class Brier score, in [0, 2]",
+}
+
+TABLES: dict[str, dict[str, str]] = {
+    "curves": {
+        **_WHO,
+        "split": "val or test",
+        "kind": "one of: " + "; ".join(f"{k}: {v}" for k, v in KINDS.items()),
+        "knob_name": "what the exit rule calls its knob (threshold, patience, q, ...); 'block' for kind fixed",
+        "knob": "the knob's value; the block number for kind fixed; empty for plain and oracle",
+        **_QUALITY,
+        "mean_exit": "mean number of the block after which samples stop",
+        **_COST,
+        **_SPEED,
+        **_CALIBRATION,
+    },
+    "exits": {
+        **_WHO,
+        "split": "val or test",
+        "exit": "block number behind which the exit sits; the last one is the full model",
+        **_QUALITY,
+        **_COST,
+        "params": "parameters of this exit (shared ones counted at the first exit that uses them)",
+        "ece": "expected calibration error of this exit over all samples, 15 equal-width bins",
+        "nll": "mean negative log-likelihood of this exit over all samples, in nats",
+        "brier": "mean Brier score of this exit over all samples",
+        **{f"share_{t}": f"share of samples that stop here at the operating point {t}" for t in TARGETS},
+        **{f"accuracy_{t}": f"accuracy over just the samples that stop here at {t}" for t in TARGETS},
+    },
+    "operating_points": {
+        **_WHO,
+        "kind": "dynamic, fixed, random or oracle (see curves)",
+        "target": "; ".join(f"{k}: {v}" for k, v in TARGETS.items()),
+        "met": "True when validation data had a knob value that meets the target; else the nearest one is shown",
+        "knob_name": "what the exit rule calls its knob",
+        "knob": "the value chosen on validation data",
+        "val_score": "score on validation data at that knob",
+        "val_gmacs": "gmacs on validation data at that knob",
+        **_QUALITY,
+        "drop": "plain backbone's test score minus this one, same seed (positive: worse)",
+        "drop_low": "lower end of the paired-bootstrap 95 % interval of drop over test samples",
+        "drop_high": "its upper end",
+        "mean_exit": "mean number of the block after which test samples stop",
+        **_COST,
+        **_SPEED,
+        "speedup_cpu": "plain backbone's mean CPU ms / this point's, dynamic inference at batch 1 in the same rounds",
+        "speedup_cpu_low": "lower end of its bootstrap 95 % interval over rounds and samples",
+        "speedup_cpu_high": "its upper end",
+        "speedup_gpu": "the same on CUDA wall-clock; empty without a GPU",
+        "speedup_gpu_low": "lower end of its interval",
+        "speedup_gpu_high": "its upper end",
+        **_CALIBRATION,
+    },
+    "latency": {
+        **_WHO,
+        "device": "cpu or cuda",
+        "scenario": "single (batch 1), batch (rows leave as they finish), wait (the batch waits for its hardest row)",
+        "batch_size": "samples a batch",
+        "path": "plain, an operating point's name, or exit_<block>: everyone forced to stop there",
+        "knob": "the knob in force; empty for plain and forced exits",
+        "mean_ms": "mean milliseconds a sample (wall clock; batch time / batch size)",
+        "p50_ms": "median", "p90_ms": "90th percentile", "p95_ms": "95th percentile", "p99_ms": "99th percentile",
+        "iqr_ms": "interquartile range",
+        "device_ms": "mean milliseconds a sample by CUDA events; empty on cpu",
+        "syncs": "host synchronisations a sample (one a decision); empty on cpu",
+        "n": "timed batches behind the row",
+        "threads": "torch CPU threads",
+        "noisy": "True when the middle round's mean strays: IQR of round means / median > 0.1",
+    },
+}  # fmt: skip
