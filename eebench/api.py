@@ -32,6 +32,10 @@ __all__ = [
     "Recipe",
     "TrainStep",
     "Visit",
+    "entropy",
+    "inner_blocks",
+    "only",
+    "top_probability",
 ]
 
 Rows = dict[str, Any]
@@ -102,7 +106,7 @@ class ExitOutput:
 
 
 class ExitHead(nn.Module):
-    """One exit. Whatever is computed only to decide belongs in a submodule named ``gate``: its MACs are listed apart."""
+    """One exit. What is computed only to decide belongs in a submodule named ``gate``: its MACs are listed apart."""
 
     standalone: ClassVar[bool] = True  # False: needs the exits before it even when everyone stops here
 

@@ -1,1 +1,1 @@
-"""The built-in methods, one folder each. Installed as ``eebench_methods``; the engine finds them by entry point only."""
+"""The built-in methods, one folder each: installed as ``eebench_methods``, found by the engine as entry points."""

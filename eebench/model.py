@@ -1,0 +1,197 @@
+"""One walk through blocks and exits, driven three ways.
+
+The walk stops behind every exit and asks whoever drives it which rows go on:
+
+- ``trace``: everyone goes on to the end (training, replay);
+- ``forced``: everyone stops at one exit (MACs and latency per exit), ``static`` without asking anybody on the way;
+- ``dynamic``: the exit rule decides, and the rows that stop leave the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from eebench.api import ExitHead, ExitOutput, ExitRule, Features, Rows, Visit
+from eebench.backbones.base import Backbone, Inputs
+
+__all__ = ["BackboneExit", "Decision", "EarlyExitModel"]
+
+
+class BackboneExit(ExitHead):
+    """The backbone's own final norm and classifier as the last exit."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self._owner = (backbone,)  # in a tuple: borrowed, so its parameters are not registered twice
+
+    def forward(self, features: Features, carry: Rows) -> ExitOutput:
+        return ExitOutput(self._owner[0].classify(features))
+
+
+@dataclass(slots=True)
+class Decision:
+    """What dynamic inference returns: logits (B, K) and where each sample stopped, (B,) int64, exits from 0."""
+
+    logits: Tensor
+    exit: Tensor
+
+
+class EarlyExitModel(nn.Module):
+    """A backbone and its exits.
+
+    Args:
+        backbone: the adapter.
+        exits: heads by block number; without one behind the last block the backbone's own classifier is the last exit.
+
+    Raises:
+        ValueError: an exit behind a block that does not exist.
+    """
+
+    def __init__(self, backbone: Backbone, exits: dict[int, ExitHead]) -> None:
+        super().__init__()
+        outside = [block for block in exits if not 1 <= block <= backbone.depth]
+        if outside:
+            raise ValueError(f"exits behind blocks {outside}, but the backbone has blocks 1 to {backbone.depth}")
+        heads = {backbone.depth: BackboneExit(backbone), **exits}
+        self.blocks = tuple(sorted(heads))  # block numbers of the exits, the last exit's included
+        self.backbone = backbone
+        self.exits = nn.ModuleDict({str(block): heads[block] for block in self.blocks})
+        self._heads = tuple(heads.get(block) for block in range(backbone.depth + 1))
+
+    @property
+    def own_last_exit(self) -> bool:
+        """True when the method replaced the backbone's classifier with an exit of its own."""
+        return not isinstance(self.exits[str(self.backbone.depth)], BackboneExit)
+
+    def walk(self, inputs: Inputs) -> Generator[Visit, Tensor | None, None]:
+        """Yield a visit behind every exit; what is sent back, (n,) int64 rows or None for all, goes on."""
+        return self.walk_on(self.backbone.embed(inputs), 1)
+
+    def walk_on(self, features: Features, block: int) -> Generator[Visit, Tensor | None, None]:
+        """The walk from given features, ``block`` being the next one to run."""
+        run, heads, carry = self.backbone.block, self._heads, {}
+        for number in range(block, self.backbone.depth + 1):
+            features = run(number, features)
+            head = heads[number]
+            if head is None:
+                continue
+            output = head(features, carry)
+            keep = yield Visit(number, head, features, output)
+            carry = output.carry
+            if keep is not None:
+                features = features.rows(keep)
+                carry = _rows(carry, keep)
+
+    def trace(self, inputs: Inputs) -> list[Visit]:
+        """Visit every exit with every sample."""
+        return list(self.walk(inputs))
+
+    def forced(self, inputs: Inputs, block: int) -> Tensor:
+        """Everyone stops behind ``block``, every exit up to it having been asked: logits (B, K)."""
+        for visit in self.walk(inputs):
+            if visit.block == block:
+                return visit.logits
+        raise ValueError(f"there is no exit behind block {block}; exits are behind {list(self.blocks)}")
+
+    def static(self, inputs: Inputs, block: int) -> Tensor:
+        """Fixed depth: blocks up to ``block`` and that exit's head alone, logits (B, K).
+
+        Exits that need the ones before them (``standalone = False``) run those as well.
+        """
+        head = self._heads[block]
+        if head is None or not head.standalone:
+            return self.forced(inputs, block)
+        features = self.backbone.embed(inputs)
+        for number in range(1, block + 1):
+            features = self.backbone.block(number, features)
+        return head.alone(features)
+
+    def dynamic(
+        self, inputs: Inputs, rule: ExitRule, knob: float, ids: Tensor | None = None, *, wait: bool = False
+    ) -> Decision:
+        """Stop where the rule says so; finished rows leave the batch and later blocks run on the rest.
+
+        Args:
+            inputs: one batch.
+            rule: the exit rule.
+            knob: its knob.
+            ids: (B,) int64 names of the samples; the batch's positions when not given.
+            wait: keep finished rows in the batch until its last one is done ("the whole batch waits").
+        """
+        walk = self.walk(inputs)
+        visit = next(walk)
+        size, device = len(visit.features.tokens), visit.features.tokens.device
+        if size == 1:
+            return self._single(walk, visit, rule, knob, ids)
+        names = torch.arange(size, device=device) if ids is None else ids
+        alive = torch.arange(size, device=device)
+        where = torch.full((size,), len(self.blocks) - 1, device=device)
+        logits: Tensor | None = None
+        state: Rows = {}
+        for position in range(len(self.blocks) - 1):
+            stop, state = rule.step(state, rule.observe(visit.output, position, names), knob)
+            if wait and position:
+                stop = stop & (where.index_select(0, alive) > position)
+            count = int(stop.sum())  # the one host synchronisation of this decision
+            keep = None
+            if count:
+                rows = stop.nonzero().squeeze(1)
+                done = alive if count == len(alive) else alive.index_select(0, rows)
+                answer = _answer(visit, None if count == len(alive) else rows)
+                logits = answer.new_empty((size, answer.shape[1])) if logits is None else logits
+                logits.index_copy_(0, done, answer)
+                where.index_fill_(0, done, position)
+                if count == len(alive) or (wait and int((where <= position).sum()) == size):
+                    return Decision(logits, where)
+                if not wait:
+                    keep = stop.logical_not().nonzero().squeeze(1)
+                    alive, names, state = alive.index_select(0, keep), names.index_select(0, keep), _rows(state, keep)
+            visit = walk.send(keep)
+        answer = visit.logits
+        if logits is None:
+            return Decision(answer, where)
+        if wait:
+            return Decision(torch.where((where == len(self.blocks) - 1)[:, None], answer, logits), where)
+        return Decision(logits.index_copy_(0, alive, answer), where)
+
+    def _single(
+        self,
+        walk: Generator[Visit, Tensor | None, None],
+        visit: Visit,
+        rule: ExitRule,
+        knob: float,
+        ids: Tensor | None,
+    ) -> Decision:
+        """One sample: nothing to gather, so the loop is nothing but the decisions."""
+        device = visit.features.tokens.device
+        names = torch.zeros(1, dtype=torch.int64, device=device) if ids is None else ids
+        state: Rows = {}
+        last = len(self.blocks) - 1
+        position = 0
+        while position < last:
+            stop, state = rule.step(state, rule.observe(visit.output, position, names), knob)
+            if stop:
+                break
+            position += 1
+            visit = walk.send(None)
+        return Decision(visit.logits, torch.tensor([position], device=device))
+
+
+def _answer(visit: Visit, rows: Tensor | None) -> Tensor:
+    """Logits of the rows that stop (all when None); exits that classify late do so for just these."""
+    if rows is None:
+        return visit.logits
+    output = visit.output
+    if output.logits is not None:
+        return output.logits.index_select(0, rows)
+    signal = None if output.signal is None else output.signal.index_select(0, rows)
+    some = ExitOutput(None, signal, _rows(output.carry, rows), _rows(output.aux, rows))
+    return visit.head.classify(visit.features.rows(rows), some)
+
+
+def _rows(table: Rows, index: Tensor) -> Rows:
+    return {name: column.index_select(0, index) for name, column in table.items()}
