@@ -67,4 +67,4 @@ class Entropy(Below):
     """Stop when the entropy of the softmax, in nats, is below the threshold (BranchyNet, ICPR 2016, Fig. 2)."""
 
     def __init__(self) -> None:
-        super().__init__(lambda output: entropy(output.logits), Knob("threshold", never=-1.0, always=float("inf")))
+        super().__init__(lambda output: entropy(output.logits), Knob("threshold", never=-1.0, always=100.0))
