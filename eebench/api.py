@@ -213,7 +213,7 @@ class Phase:
     share: float = 1.0  # of the method's epochs; the shares of all phases sum to 1
     lr_scale: float = 1.0  # on the budget's learning rate
     paper: Recipe | None = None
-    epoch_end: Callable[[list[Visit], Tensor], None] | None = None  # all validation visits (no grad) and targets
+    epoch_end: Callable[[list[Visit], Tensor], None] | None = None  # validation outputs (features not kept), targets
 
 
 class Method(ABC):

@@ -9,7 +9,7 @@ The walk stops behind every exit and asks whoever drives it which rows go on:
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -85,6 +85,18 @@ class EarlyExitModel(nn.Module):
             if keep is not None:
                 features = features.rows(keep)
                 carry = _rows(carry, keep)
+
+    def visit(self, behind: Mapping[int, Features]) -> list[Visit]:
+        """Visit every exit on features computed before, by block number: what a frozen backbone's training reuses."""
+        carry: Rows = {}
+        visits = []
+        for block in self.blocks:
+            head = self._heads[block]
+            assert head is not None
+            output = head(behind[block], carry)
+            carry = output.carry
+            visits.append(Visit(block, head, behind[block], output))
+        return visits
 
     def trace(self, inputs: Inputs) -> list[Visit]:
         """Visit every exit with every sample."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,19 +88,44 @@ def batches(
     seed: int | None = None,
     epoch: int = 0,
 ) -> Iterator[Batch]:
-    """Batches of a split; shuffled by (seed, epoch) when a seed is given, in order otherwise."""
+    """Batches of a split; shuffled by (seed, epoch) when a seed is given, in order otherwise.
+
+    Samples that must be read or transformed are fetched by a few threads, one batch ahead.
+    """
     order = np.arange(len(split))
     if seed is not None:
         order = np.random.default_rng([seed, epoch]).permutation(order)
-    for start in range(0, len(order), batch_size):
-        ids = order[start : start + batch_size]
-        inputs = prepare([split.inputs[int(i)] for i in ids])
-        inputs = {k: v.to(device) for k, v in inputs.items()} if isinstance(inputs, dict) else inputs.to(device)
-        yield Batch(inputs, torch.from_numpy(split.targets[ids]).to(device), torch.from_numpy(ids).to(device))
+        set_epoch = getattr(split.inputs, "set_epoch", None)  # random transforms become a function of (seed, epoch)
+        if set_epoch is not None:
+            set_epoch(seed, epoch)
+    chunks = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    for ids, inputs in _fetch(split.inputs, prepare, chunks):
+        moved = {k: v.to(device) for k, v in inputs.items()} if isinstance(inputs, dict) else inputs.to(device)
+        targets = torch.from_numpy(split.targets[ids])
+        yield Batch(moved, targets.to(device), torch.from_numpy(ids).to(device))
+
+
+def _fetch(
+    inputs: Sequence[Any], prepare: Callable[[Sequence[Any]], Any], chunks: Sequence[np.ndarray]
+) -> Iterator[tuple[np.ndarray, Any]]:
+    if isinstance(inputs, Tensor):  # in memory already: one gather instead of a stack of single images
+        yield from ((ids, inputs[torch.from_numpy(ids)]) for ids in chunks)
+    elif isinstance(inputs, list):
+        yield from ((ids, prepare([inputs[int(i)] for i in ids])) for ids in chunks)
+    else:
+        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+            ahead: deque[tuple[np.ndarray, list[Any]]] = deque()
+            for ids in chunks:
+                ahead.append((ids, [pool.submit(inputs.__getitem__, int(i)) for i in ids]))
+                if len(ahead) > 1:
+                    done, futures = ahead.popleft()
+                    yield done, prepare([future.result() for future in futures])
+            for done, futures in ahead:
+                yield done, prepare([future.result() for future in futures])
 
 
 def split_indices(targets: np.ndarray, shares: Sequence[float], *, stratify: bool = True) -> list[np.ndarray]:
-    """Disjoint index lists with the given shares (they sum to 1): a function of the data's length, labels and a fixed salt.
+    """Disjoint index lists with the given shares, which sum to 1: a function of labels, length and a fixed salt.
 
     Classes keep their shares, to within one sample each, when ``stratify``.
     """

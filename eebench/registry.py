@@ -1,0 +1,244 @@
+"""Finding methods: entry points of the group ``eebench.methods`` and ``--plugin path.py`` files.
+
+Listing imports no method, so it is fast and a broken plugin cannot hurt the others; loading imports just the one asked
+for. What a person types, ``pabee[patience=3]``, is parsed and checked here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import sys
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
+
+from eebench.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from eebench.api import Method
+    from eebench.data.base import Task
+
+__all__ = ["GROUP", "Chosen", "Registry", "Source", "split_list"]
+
+GROUP = "eebench.methods"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a method comes from."""
+
+    name: str
+    origin: str  # "eebench 0.1.0", or the plugin file
+    entry: EntryPoint | None = None
+    cls: type[Method] | None = None
+
+    def load(self) -> type[Method]:
+        """Import the method.
+
+        Raises:
+            UserError: the import fails, or what it finds is no Method.
+        """
+        from eebench.api import Method
+
+        if self.cls is not None:
+            return self.cls
+        assert self.entry is not None
+        try:
+            loaded = self.entry.load()
+        except Exception as error:  # a plugin may raise anything while it is imported
+            raise UserError(
+                f"method '{self.name}' ({self.origin}) cannot be imported: {type(error).__name__}: {_one_line(error)}"
+            ) from error
+        if not (isinstance(loaded, type) and issubclass(loaded, Method)):
+            raise UserError(f"method '{self.name}' ({self.origin}): {self.entry.value} is not an eebench.api.Method")
+        return loaded
+
+    def card(self) -> Path | None:
+        """The method's README.md, found without importing the method; None when it has none."""
+        if self.entry is None:
+            assert self.cls is not None
+            path = Path(sys.modules[self.cls.__module__].__file__ or "")
+        else:
+            try:
+                found = importlib.util.find_spec(self.entry.module)
+            except Exception:  # a broken parent package: the card is lost, loading will say why
+                return None
+            if found is None or found.origin is None:
+                return None
+            path = Path(found.origin)
+        readme = path.parent / "README.md"
+        return readme if path.name == "__init__.py" and readme.exists() else None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A method as asked for: the class, its options, and the knob if the person pinned it."""
+
+    label: str  # canonical: name, or name[key=value,…]
+    cls: type[Method]
+    options: Any
+    pinned: float | None = None
+
+    def create(self, task: Task) -> Method:
+        """The method for a task."""
+        return self.cls(self.options, task)
+
+
+@dataclass
+class Registry:
+    """Every method there is, by name."""
+
+    sources: dict[str, Source] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)  # plugin files that failed, and why
+
+    @classmethod
+    def installed(cls, plugins: list[Path] | None = None) -> Registry:
+        """Entry points first, then plugin files; a plugin file that fails is set aside in ``broken``.
+
+        Raises:
+            UserError: two sources bring the same name.
+        """
+        registry = cls()
+        for entry in entry_points(group=GROUP):
+            dist = entry.dist
+            origin = f"{dist.name} {dist.version}" if dist else entry.value
+            registry._add(Source(entry.name, origin, entry))
+        for path in plugins or []:
+            try:
+                methods = _methods_in(path)
+            except UserError as error:
+                registry.broken[str(path)] = str(error)
+                continue
+            for method in methods:
+                registry._add(Source(method.name, str(path), cls=method))
+        registry.sources = dict(sorted(registry.sources.items()))
+        return registry
+
+    def _add(self, source: Source) -> None:
+        first = self.sources.get(source.name)
+        if first is not None and (first.origin, first.entry) != (source.origin, source.entry):
+            raise UserError(
+                f"two methods are called '{source.name}': one from {first.origin}, one from {source.origin}"
+            )
+        self.sources[source.name] = source
+
+    def get(self, name: str) -> Source:
+        """The source of a method, or a UserError with a did-you-mean."""
+        if name not in self.sources:
+            raise UserError(f"unknown method '{name}'{did_you_mean(name, self.sources)}")
+        return self.sources[name]
+
+    def choose(self, text: str) -> list[Chosen]:
+        """Parse ``pabee[patience=3],lgvit`` (or ``all``) and check every option.
+
+        Raises:
+            UserError: unknown method, option or value; a method twice; a method that cannot be imported.
+        """
+        names = list(self.sources) if text.strip() == "all" else split_list(text)
+        if not names:
+            raise UserError("no method asked for; name one or more, or 'all'")
+        chosen = [self._choose(name) for name in names]
+        labels = [c.label for c in chosen]
+        twice = {label for label in labels if labels.count(label) > 1}
+        if twice:
+            raise UserError(f"method asked for twice: {', '.join(sorted(twice))}")
+        return chosen
+
+    def _choose(self, text: str) -> Chosen:
+        name, bracket, rest = text.partition("[")
+        name = name.strip()
+        if bracket and not rest.endswith("]"):
+            raise UserError(f"'{text}': the options' closing bracket is missing")
+        cls = self.get(name).load()
+        typed = dict(_pair(item, text) for item in split_list(rest.removesuffix("]"))) if bracket else {}
+        return _checked(name, cls, typed)
+
+
+def split_list(text: str) -> list[str]:
+    """Split at commas outside square brackets; empty items vanish."""
+    items, depth, current = [], 0, ""
+    for char in text:
+        depth += (char == "[") - (char == "]")
+        if char == "," and depth == 0:
+            items.append(current)
+            current = ""
+        else:
+            current += char
+    return [item.strip() for item in [*items, current] if item.strip()]
+
+
+def _pair(item: str, text: str) -> tuple[str, str]:
+    key, equals, value = item.partition("=")
+    if not equals:
+        raise UserError(f"'{text}': option '{item}' has no value; write {item}=VALUE")
+    return key.strip(), value.strip()
+
+
+def _checked(name: str, cls: type[Method], typed: dict[str, str]) -> Chosen:
+    from pydantic import TypeAdapter, ValidationError
+
+    from eebench.data.base import Task
+
+    hints = get_type_hints(cls.Options)
+    fields = [f.name for f in dataclasses.fields(cls.Options)]
+    own = {key: value for key, value in typed.items() if key in fields}
+    values: dict[str, Any] = {}
+    for key, value in own.items():
+        raw: Any = value.split("+") if "tuple" in str(hints[key]) or get_origin(hints[key]) is tuple else value
+        if value.lower() == "none":
+            raw = None
+        try:
+            values[key] = TypeAdapter(hints[key]).validate_python(raw)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise UserError(f"method '{name}': option {key}={value} is not valid: {reason}") from None
+    try:
+        options = cls.Options(**values)
+        knob = cls(options, Task(classes=2)).rule().knob
+    except (ValueError, TypeError) as error:
+        raise UserError(f"method '{name}': {_one_line(error)}") from None
+    pinned = None
+    for key in typed.keys() - set(fields):
+        if key != knob.name:
+            raise UserError(f"method '{name}' has no option '{key}'{did_you_mean(key, [*fields, knob.name])}")
+        try:
+            pinned = float(typed[key])
+        except ValueError:
+            raise UserError(f"method '{name}': {key}={typed[key]} is not a number") from None
+        if knob.integer and pinned != int(pinned):
+            raise UserError(f"method '{name}': {key}={typed[key]} is not a whole number")
+    label = name + (f"[{','.join(f'{k}={typed[k]}' for k in sorted(typed))}]" if typed else "")
+    return Chosen(label, cls, options, pinned)
+
+
+def _methods_in(path: Path) -> list[type[Method]]:
+    from eebench.api import Method
+
+    if not path.is_file():
+        raise UserError(f"plugin file {path} does not exist")
+    module_name = f"eebench_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"plugin file {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses and get_type_hints look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # a plugin may raise anything while it is imported
+        del sys.modules[module_name]
+        raise UserError(f"plugin {path} cannot be imported: {type(error).__name__}: {_one_line(error)}") from error
+    found = [
+        thing
+        for thing in vars(module).values()
+        if isinstance(thing, type) and issubclass(thing, Method) and thing.__module__ == module_name
+    ]
+    methods = [thing for thing in found if getattr(thing, "name", None)]
+    if not methods:
+        raise UserError(f"plugin {path} defines no eebench.api.Method with a name")
+    return methods
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or "no message"

@@ -1,0 +1,121 @@
+"""The frozen description of a run: what is compared, on what, with which budget. Its hash names the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from eebench.errors import UserError
+from eebench.schema import PROTOCOL_VERSION
+
+__all__ = ["BUDGETS", "Budget", "RunSpec", "make_spec"]
+
+
+class Budget(BaseModel):
+    """How long to train. Every method gets the same number of passes over the data (``paper``: its own recipe).
+
+    Passes are ``samples / training samples``, kept within [min_epochs, max_epochs].
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    scratch: int  # samples seen by a backbone that starts from nothing
+    pretrained: int  # samples seen by a backbone that starts from pre-trained weights
+    method: float = 0.5  # a method's passes as a share of the backbone's
+    min_epochs: int = 1
+    max_epochs: int = 100
+    max_samples: int | None = None  # use at most this many training samples (smoke: does it run?)
+    warning: str = ""
+
+    def epochs(self, samples: int, *, pretrained: bool) -> int:
+        """Passes over ``samples`` training samples for the backbone."""
+        wanted = round((self.pretrained if pretrained else self.scratch) / samples)
+        return min(max(wanted, self.min_epochs), self.max_epochs)
+
+    def method_epochs(self, samples: int, *, pretrained: bool) -> int:
+        """Passes for every method, whatever its phases."""
+        share = 1.0 if pretrained else self.method
+        return max(self.min_epochs, round(share * self.epochs(samples, pretrained=pretrained)))
+
+
+BUDGETS = {
+    "smoke": Budget(
+        scratch=128,
+        pretrained=128,
+        method=1.0,
+        max_epochs=1,
+        max_samples=128,
+        warning="budget smoke trains on 128 samples for one epoch: it shows that everything runs, never who is better",
+    ),
+    "quick": Budget(scratch=48_000, pretrained=16_000, min_epochs=2, max_epochs=40),
+    "standard": Budget(scratch=480_000, pretrained=160_000, min_epochs=10),
+    "paper": Budget(scratch=480_000, pretrained=160_000, min_epochs=10),
+}
+
+
+class RunSpec(BaseModel):
+    """One run. Everything that changes a result is in here; where it is written is not."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    methods: tuple[str, ...] = ("all",)
+    backbone: str = "vit_micro"
+    dataset: str = "digits"
+    seeds: tuple[int, ...] = (0,)
+    budget: Literal["smoke", "quick", "standard", "paper"] = "quick"
+    weights: str = "none"
+    data_dir: str | None = None
+    target: str | None = None
+    image_size: int | None = Field(None, gt=0)
+    patch_size: int | None = Field(None, gt=0)
+    thresholds: tuple[float, ...] | None = None
+    lr: float | None = Field(None, gt=0)
+    batch_size: int | None = Field(None, gt=0)
+    epochs: int | None = Field(None, gt=0)
+    device: str = "auto"
+    threads: int | None = Field(None, gt=0)
+    latency_batch_sizes: tuple[int, ...] = (1,)
+    latency_samples: int | None = Field(None, gt=0)
+
+    @field_validator("seeds", "methods", "latency_batch_sizes", "thresholds")
+    @classmethod
+    def _not_empty(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        if value is not None and not value:
+            raise ValueError("must not be empty")
+        if value is not None and len(set(value)) < len(value):
+            raise ValueError("names something twice")
+        return value
+
+    @field_validator("seeds", "latency_batch_sizes")
+    @classmethod
+    def _not_negative(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if min(value) < 0:
+            raise ValueError("must not be negative")
+        return value
+
+    @property
+    def sha256(self) -> str:
+        """Fingerprint of the spec and of the protocol it was run under."""
+        text = json.dumps([PROTOCOL_VERSION, self.model_dump(mode="json")], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def run_name(self) -> str:
+        """Folder name of the run: readable first, then the hash that makes it unique."""
+        clean = [part.rstrip("/").replace("\\", "/").rsplit("/", 1)[-1] for part in (self.dataset, self.backbone)]
+        words = "-".join([*(c.replace(":", "-") for c in clean), self.budget])
+        return f"{words}-{self.sha256[:8]}"
+
+
+def make_spec(**values: Any) -> RunSpec:
+    """A RunSpec from typed values; the first thing wrong becomes a one-line UserError."""
+    try:
+        return RunSpec(**{k: v for k, v in values.items() if v is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = first["loc"][0] if first["loc"] else "spec"
+        reason = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"--{str(where).replace('_', '-')}: {reason} (got {first['input']!r})") from None
