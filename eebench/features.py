@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
-from eebench.api import Features
+from eebench.api import Features, Layout
 from eebench.data.base import Data, batches
 from eebench.model import EarlyExitModel
 
@@ -24,7 +26,7 @@ class FeatureCache:
         self._key: tuple[str, int] | None = None
         self._tokens: dict[int, list[Tensor]] = {}
         self._masked = False
-        self._layouts: dict[int, Features] = {}
+        self._layouts: dict[int, Layout] = {}
 
     def fits(self, model: EarlyExitModel, data: Data) -> bool:
         """Make sure the cache holds this backbone's features behind this model's exits; False when it may not.
@@ -52,7 +54,7 @@ class FeatureCache:
                 features = backbone.block(number, features)
                 if number in fresh:
                     fresh[number] += _samples(features)
-                    self._layouts[number] = Features(features.tokens[:0], features.layout)
+                    self._layouts[number] = features.layout
             self._masked = features.mask is not None
             done += len(batch.targets)
             size = sum(t.numel() * t.element_size() for column in fresh.values() for t in column)
@@ -61,13 +63,13 @@ class FeatureCache:
         self._tokens |= fresh
         return True
 
-    def rows(self, ids: Tensor) -> dict[int, Features]:
-        """Features of the samples ``ids`` behind every cached block, padded to the longest of them."""
+    def rows(self, ids: Tensor, blocks: Iterable[int]) -> dict[int, Features]:
+        """Features of the samples ``ids`` behind ``blocks``, padded to the longest of them."""
         chosen = ids.tolist()
         found = {}
-        for block, column in self._tokens.items():
-            picked = [column[i] for i in chosen]
-            layout = self._layouts[block].layout
+        for block in blocks:
+            picked = [self._tokens[block][i] for i in chosen]
+            layout = self._layouts[block]
             if not self._masked:
                 found[block] = Features(torch.stack(picked), layout)
                 continue

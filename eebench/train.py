@@ -143,7 +143,7 @@ def _visits(model: EarlyExitModel, batch: Batch, frozen: bool, cache: FeatureCac
     if not frozen:
         return model.trace(batch.inputs)
     if cache is not None:
-        return model.visit(cache.rows(batch.ids))
+        return model.visit(cache.rows(batch.ids, model.blocks))
     with torch.no_grad():
         behind = backbone_features(model, batch.inputs)
     return model.visit(behind)

@@ -1,0 +1,167 @@
+"""Multiply-accumulates, counted by fvcore on the very modules inference runs, attention included.
+
+Conventions (see docs/measurement.md): fvcore's "flop" is one multiply-accumulate, and it counts LayerNorm and BatchNorm
+(5 and 2 per element) but no element-wise operators. fused attention (``scaled_dot_product_attention``), which fvcore
+leaves out by default, is counted as its two matrix products. What only feeds a decision would be traced away, so the
+traced wrappers return every tensor an exit makes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from eebench.backbones.base import Inputs
+from eebench.errors import UserError
+from eebench.model import EarlyExitModel
+
+__all__ = ["UNCOUNTED", "Count", "ExitCosts", "count", "exit_costs"]
+
+UNCOUNTED = frozenset(
+    """add add_ sub rsub mul mul_ div neg pow sqrt rsqrt exp log log1p sigmoid softmax log_softmax tanh relu gelu elu silu
+    softplus clamp clamp_ clamp_min maximum minimum max min amax amin argmax topk sort mean sum var cumsum cumprod prod
+    logsumexp square abs where masked_fill masked_fill_ eq ne lt gt le ge and __and__ or __or__ bitwise_not bitwise_and
+    logical_not logical_and embedding expand expand_as repeat fill_ full zeros zeros_like ones ones_like arange
+    new_zeros new_ones new_full new_empty index_select gather index scatter scatter_ roll pad im2col hstack cat stack
+    unflatten dropout feature_dropout alpha_dropout clone copy_ all any bincount tril triu floor_divide remainder
+    rms_norm erf reciprocal fmod frac floor one_hot numel lift_fresh detach to type_as __or__ bitwise_or
+    avg_pool2d max_pool2d adaptive_max_pool2d xor bitwise_xor __rshift__ __lshift__ bitwise_left_shift
+    bitwise_right_shift item meshgrid diff empty empty_like lerp cos sin outer""".split()
+)
+"""Operators that may go uncounted: element-wise, reductions, gathers, pooling. Anything else is an error."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """Multiply-accumulates of one forward pass."""
+
+    total: float
+    by_module: dict[str, float]
+    by_operator: dict[str, float]
+    uncounted: dict[str, int]  # operators left out, how often
+
+
+@dataclass(frozen=True)
+class ExitCosts:
+    """MACs of one sample that stops at each exit. Arrays are (E,), in exit order, the last exit included."""
+
+    blocks: tuple[int, ...]
+    backbone: np.ndarray  # embedding, blocks, and the backbone's own classifier at the last exit
+    heads: np.ndarray  # every head run up to this exit
+    gates: np.ndarray  # what only decides
+    static: np.ndarray  # the same block with this exit's head alone, nothing asked on the way
+    plain: float  # the backbone without exits
+    uncounted: dict[str, int]
+
+    @property
+    def total(self) -> np.ndarray:
+        """Everything charged, (E,)."""
+        return self.backbone + self.heads + self.gates
+
+
+class _Traced(nn.Module):
+    """A function of a module as a module of its own, since fvcore traces modules on tensors."""
+
+    def __init__(self, module: nn.Module, function: Callable[..., Any], names: tuple[str, ...] | None) -> None:
+        super().__init__()
+        self.module = module
+        self.function = function
+        self.names = names
+
+    def forward(self, *tensors: Tensor) -> Any:
+        inputs = tensors[0] if self.names is None else dict(zip(self.names, tensors, strict=True))
+        return self.function(inputs)
+
+
+def count(module: nn.Module, function: Callable[[Any], Any], inputs: Inputs) -> Count:
+    """Count one call of ``function(inputs)``, which runs ``module`` and returns tensors.
+
+    Args:
+        module: whose submodules the counts are attributed to.
+        function: what to run, typically a bound method of ``module``.
+        inputs: a tensor, or a dictionary of tensors.
+
+    Raises:
+        UserError: an operator that neither fvcore nor eebench can count and that is not known to be negligible.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fvcore scripts at import, which newer torch calls deprecated
+        from fvcore.nn import FlopCountAnalysis
+
+        names = tuple(inputs) if isinstance(inputs, dict) else None
+        tensors = tuple(inputs.values()) if isinstance(inputs, dict) else (inputs,)
+        analysis = FlopCountAnalysis(_Traced(module, function, names), tensors)
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+        analysis.set_op_handle(**{"aten::scaled_dot_product_attention": _attention})
+        with torch.no_grad():
+            total = analysis.total()
+        uncounted = {op.removeprefix("aten::"): n for op, n in analysis.unsupported_ops().items()}
+        strange = sorted(op for op in uncounted if op.removeprefix("prim::") not in UNCOUNTED)
+        if strange:
+            raise UserError(f"cannot count the multiply-accumulates of {', '.join(strange)} in {type(module).__name__}")
+        by_module = {
+            name.removeprefix("module.").removeprefix("module"): float(value)
+            for name, value in analysis.by_module().items()
+        }
+    return Count(float(total), by_module, dict(analysis.by_operator()), uncounted)
+
+
+@torch.no_grad()
+def exit_costs(model: EarlyExitModel, inputs: Inputs) -> ExitCosts:
+    """MACs of every exit for one sample (``inputs`` has batch size 1): forced exits, never the data-dependent path.
+
+    The backbone's share is counted on its own, on the same blocks without any exit; gates are the submodules named
+    ``gate``; heads are the rest.
+    """
+    uncounted: Counter[str] = Counter()
+    gate_modules = [name for name, _ in model.named_modules() if name.split(".")[-1] == "gate"]
+
+    def run(function: Callable[[Any], Any]) -> Count:
+        counted = count(model, function, inputs)
+        uncounted.update(counted.uncounted)
+        return counted
+
+    plain = run(model.backbone.plain).total
+    rows = []
+    for block in model.blocks:
+        forced = run(lambda x, block=block: _everything(model, x, block))
+        gates = sum(forced.by_module.get(name, 0.0) for name in gate_modules)
+        own = block == model.backbone.depth and not model.own_last_exit
+        backbone = plain if own else run(lambda x, block=block: _prefix(model, x, block)).total
+        static = run(lambda x, block=block: model.static(x, block)).total
+        rows.append((backbone, forced.total - backbone - gates, gates, static))
+    backbone, heads, gates, static = (np.array(column) for column in zip(*rows, strict=True))
+    return ExitCosts(model.blocks, backbone, heads, gates, static, plain, dict(uncounted))
+
+
+def _everything(model: EarlyExitModel, inputs: Inputs, block: int) -> list[Tensor]:
+    """Every tensor made on the way to a forced exit, so that none is traced away."""
+    made: list[Tensor] = []
+    for visit in model.walk(inputs):
+        output = visit.output
+        made += [t for t in (output.logits, output.signal, *output.carry.values()) if t is not None]
+        if visit.block == block:
+            made.append(visit.logits)
+            break
+    return made
+
+
+def _prefix(model: EarlyExitModel, inputs: Inputs, block: int) -> Tensor:
+    features = model.backbone.embed(inputs)
+    for number in range(1, block + 1):
+        features = model.backbone.block(number, features)
+    return features.tokens
+
+
+def _attention(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
+    """softmax(Q K^T) V: B·H·N·M·(d_qk + d_v) multiply-accumulates, the mask not exploited."""
+    query, key, value = (torch.Size(v.type().sizes()) for v in inputs[:3])
+    batch = int(np.prod(query[:-2]))
+    return Counter({"attention": batch * query[-2] * key[-2] * (query[-1] + value[-1])})
