@@ -1,1 +1,5 @@
-"""Placeholder."""
+"""LGViT: local perception and global aggregation heads, trained in two stages (ACM Multimedia 2023)."""
+
+from eebench_methods.lgvit.method import LGViT, LGViTOptions
+
+__all__ = ["LGViT", "LGViTOptions"]

@@ -1,0 +1,109 @@
+"""LGViT as a plugin: options, exits, rule, the two training stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from eebench_methods.common import exit_blocks
+from eebench_methods.lgvit.heads import LGViTExit, default_positions, head_plan, is_pyramid
+from eebench_methods.lgvit.losses import alternating_weighted, heterogeneous_loss, homogeneous_loss, prediction_kl
+from torch import Tensor
+
+from eebench.api import ExitHead, ExitRule, Method, Phase, Recipe, TrainStep, only
+from eebench.backbones.base import Backbone
+from eebench.data.base import Task
+from eebench.rules import Confidence
+
+__all__ = ["LGViT", "LGViTOptions"]
+
+_PAPER = Recipe(epochs=50, lr=5e-5, batch_size=192, schedule="linear", clip=1.0)
+
+
+@dataclass(frozen=True)
+class LGViTOptions:
+    """Options of ``lgvit[...]``.
+
+    Attributes:
+        positions: exit blocks, such as ``4+6+8+10``; by default LGViT's eight, scaled to the backbone's depth.
+        heads: local heads then global ones (``both``), or one kind at every exit.
+        gah: what a global head does with its grid: pick every s-th patch (``stride``) or average windows (``avg``).
+        kd: what the prediction distillation is divided by: B·K as released (``batch_classes``) or B (``batch``).
+        kd_weight: share of prediction distillation against cross-entropy in stage 2.
+        temperature: of that distillation.
+        hete: weight of the heterogeneous feature loss.
+        homo: weight of the homogeneous feature loss.
+        detach_teachers: no gradient into the homogeneous loss's teachers.
+        gram_norm: Gram matrices as means over tokens, not sums.
+        target_norm: the heterogeneous loss's target after the backbone's final norm.
+    """
+
+    positions: tuple[int, ...] | None = None
+    heads: Literal["both", "local", "global"] = "both"
+    gah: Literal["stride", "avg"] = "stride"
+    kd: Literal["batch", "batch_classes"] = "batch_classes"
+    kd_weight: float = 0.3
+    temperature: float = 2.0
+    hete: float = 0.01
+    homo: float = 0.01
+    detach_teachers: bool = False
+    gram_norm: bool = False
+    target_norm: bool = False
+
+
+class LGViT(Method):
+    """Local perception heads early, global aggregation heads late, two-stage training, confidence rule.
+
+    Xu et al., "LGViT: Dynamic Early Exiting for Accelerating Vision Transformer", ACM Multimedia 2023.
+    """
+
+    name = "lgvit"
+    Options = LGViTOptions
+
+    @classmethod
+    def skip(cls, backbone: Backbone, task: Task) -> str | None:
+        """Text, regression and single-block networks."""
+        if any(layout.grid is None for layout in backbone.layouts):
+            return "its heads need a patch grid"
+        if task.kind == "regression":
+            return "its exit rule needs class probabilities"
+        return "there is no block before the last to exit from" if backbone.depth < 2 else None
+
+    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+        """One exit a position; shallower ones local, deeper ones global."""
+        options: LGViTOptions = self.options
+        blocks = exit_blocks(options.positions or tuple(default_positions(backbone.layouts)), backbone.depth)
+        plan = head_plan(len(blocks), pyramid=is_pyramid(backbone.layouts), heads=options.heads)
+        self._owner = (backbone,)  # stage 2 may ask for its final norm
+        return {
+            block: LGViTExit(kind, backbone.layouts[block - 1], self.task.outputs, average=options.gah == "avg")
+            for block, kind in zip(blocks, plan, strict=True)
+        }
+
+    def rule(self) -> ExitRule:
+        """Largest class probability above one threshold."""
+        return Confidence()
+
+    def phases(self) -> Sequence[Phase]:
+        """End to end, then self-distillation of the exits alone."""
+        return [
+            Phase("end to end", alternating_weighted, share=0.5, paper=_PAPER),
+            Phase("self-distillation", self.distillation, trains=only("exits."), share=0.5, paper=_PAPER),
+        ]
+
+    def distillation(self, step: TrainStep) -> Tensor:
+        """Stage 2: cross-entropy and imitation of the final logits at every exit, plus the two feature losses."""
+        options: LGViTOptions = self.options
+        *early, last = step.visits
+        teacher = last.logits.detach()
+        loss = last.logits.new_zeros(())
+        for visit in early:
+            hard = step.loss(visit.logits, step.targets).mean()
+            soft = prediction_kl(visit.logits, teacher, options.temperature, options.kd)
+            loss = loss + (1 - options.kd_weight) * hard + options.kd_weight * soft
+        exits = [(visit.head.mix, visit.output.aux["tokens"]) for visit in early if isinstance(visit.head, LGViTExit)]
+        final = self._owner[0].norm(last.features) if options.target_norm else last.features
+        hete = heterogeneous_loss(exits, final.map.detach())
+        homo = homogeneous_loss(exits, detach=options.detach_teachers, normalise=options.gram_norm)
+        return loss + options.hete * hete + options.homo * homo

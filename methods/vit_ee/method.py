@@ -1,0 +1,102 @@
+"""ViT-EE as a plugin: options, exits, rule, two training regimes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+from eebench_methods.common import exit_blocks
+from eebench_methods.vit_ee.heads import ConvExit, MixerExit, MLPExit, ResMLPExit, TransformerExit
+from torch import Tensor
+
+from eebench.api import ExitHead, ExitRule, Method, Phase, TrainStep, only
+from eebench.backbones.base import Backbone
+from eebench.data.base import Task
+from eebench.parts import joint_loss
+from eebench.rules import Confidence
+
+__all__ = ["ViTEE", "ViTEEOptions", "classifier_wise_loss", "default_positions", "end_to_end_loss"]
+
+
+@dataclass(frozen=True)
+class ViTEEOptions:
+    """Options of ``vit_ee[...]``.
+
+    Attributes:
+        head: the branch: a transformer block, an MLP, one of three CNNs, a Mixer block or a ResMLP block.
+        positions: exit blocks, such as ``6``; by default a sixth, a third and a half of the depth.
+        regime: train backbone and exits together, or the exits alone on the frozen backbone.
+    """
+
+    head: Literal["vit", "mlp", "cnn_ignore", "cnn_add", "cnn_project", "mixer", "resmlp"] = "vit"
+    positions: tuple[int, ...] | None = None
+    regime: Literal["end_to_end", "classifier_wise"] = "end_to_end"
+
+
+class ViTEE(Method):
+    """Branches with a body of their own behind a few blocks, confidence rule.
+
+    Bakhtiarnia, Zhang and Iosifidis, "Multi-Exit Vision Transformer for Dynamic Inference", BMVC 2021.
+    """
+
+    name = "vit_ee"
+    Options = ViTEEOptions
+
+    @classmethod
+    def skip(cls, backbone: Backbone, task: Task) -> str | None:
+        """Text, regression and single-block networks."""
+        if any(layout.grid is None for layout in backbone.layouts):
+            return "its heads need a patch grid"
+        if task.kind == "regression":
+            return "its exit rule needs class probabilities"
+        return "there is no block before the last to exit from" if backbone.depth < 2 else None
+
+    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+        """One branch a position."""
+        options: ViTEEOptions = self.options
+        blocks = exit_blocks(options.positions or tuple(default_positions(backbone.depth)), backbone.depth)
+        return {block: self._head(backbone, block) for block in blocks}
+
+    def _head(self, backbone: Backbone, block: int) -> ExitHead:
+        kind = cast("ViTEEOptions", self.options).head
+        layout, outputs, ratio = backbone.layouts[block - 1], self.task.outputs, backbone.mlp_ratio
+        if kind == "vit":
+            return TransformerExit(layout, outputs, heads=backbone.heads[block - 1], mlp_ratio=ratio)
+        if kind == "mlp":
+            return MLPExit(layout, outputs, mlp_ratio=ratio)
+        if kind == "mixer":
+            return MixerExit(layout, outputs)
+        if kind == "resmlp":
+            return ResMLPExit(layout, outputs, mlp_ratio=ratio)
+        return ConvExit(layout, outputs, cls=kind.removeprefix("cnn_"))
+
+    def rule(self) -> ExitRule:
+        """Largest class probability above one threshold."""
+        return Confidence()
+
+    def phases(self) -> Sequence[Phase]:
+        """One phase: everything, or the exits alone."""
+        if cast("ViTEEOptions", self.options).regime == "classifier_wise":
+            return [Phase("classifier-wise", classifier_wise_loss, trains=only("exits."))]
+        return [Phase("end to end", end_to_end_loss)]
+
+
+def default_positions(depth: int) -> list[int]:
+    """Blocks at a sixth, a third and a half of the depth.
+
+    A transformer block as head costs a block, so exits at b_1 < b_2 < ... cost b_k + k blocks: 3, 6 and 9 of 12 here,
+    12 or more, which is no saving, for a third exit in the upper half.
+    """
+    return sorted({max(1, depth * sixths // 6) for sixths in (1, 2, 3)})
+
+
+def end_to_end_loss(step: TrainStep) -> Tensor:
+    """Mean loss over exits, the last exit counted twice (the paper's end-to-end regime)."""
+    return joint_loss(step, [1.0] * (len(step.visits) - 1) + [2.0])
+
+
+def classifier_wise_loss(step: TrainStep) -> Tensor:
+    """Mean loss over the early exits; each trains alone, since nothing else is shared."""
+    return torch.stack([step.loss(visit.logits, step.targets).mean() for visit in step.visits[:-1]]).mean()
