@@ -1,0 +1,179 @@
+"""Loading a transformers sequence classifier and its tokenizer, with every mishap told in one line."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from eebench.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["Loaded", "load"]
+
+HUB_SECONDS = 5.0  # for the one question that tells whether the hub can be reached
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A classifier, its tokenizer, and what a log should say about them."""
+
+    net: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    notes: list[str]
+
+
+@dataclass(slots=True)
+class _Source:
+    """Where to load from, and with which keywords of ``from_pretrained``."""
+
+    path: str
+    options: dict[str, Any]
+    folder: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def load(name: str, *, outputs: int, families: Collection[str], allow_random: bool = False) -> Loaded:
+    """Load an encoder with a fresh classifier, in float32 and with PyTorch's scaled-dot-product attention.
+
+    Args:
+        name: a local folder, or a model's name on the hub. Without network the hub's local cache is used.
+        outputs: width of the classifier.
+        families: the ``model_type`` values that are welcome.
+        allow_random: initialise at random where a folder has no weights.
+
+    Raises:
+        UserError: whatever is wrong, in one line.
+    """
+    try:
+        import transformers
+    except ImportError:
+        raise UserError(f"text backbone '{name}' needs transformers: pip install 'eebench[text]'") from None
+    source = _locate(name)
+    with _quiet(transformers), _one_line(name):
+        config = transformers.AutoConfig.from_pretrained(source.path, num_labels=outputs, **source.options)
+        _check(name, config, families)
+        tokenizer = _tokenizer(name, config, source)
+        auto = transformers.AutoModelForSequenceClassification
+        if source.folder and not any(any(Path(source.path).glob(pattern)) for pattern in WEIGHTS):
+            if not allow_random:
+                raise UserError(f"folder '{name}' has no weights ({' or '.join(WEIGHTS)})")
+            net, notes = auto.from_config(config, attn_implementation="sdpa"), ["weights: random"]
+        else:
+            # Stored pickles are read with weights_only; a stored classifier of another task may have another width.
+            net, found = auto.from_pretrained(
+                source.path,
+                config=config,
+                attn_implementation="sdpa",
+                weights_only=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **source.options,
+            )
+            notes = _refresh(name, net, found)
+    return Loaded(net.float().train(), tokenizer, [*source.notes, *notes])
+
+
+def _locate(name: str) -> _Source:
+    """The folder of that name, else the hub's model, else what its cache has of it."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _Source(str(folder), {"local_files_only": True}, folder=True)
+    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise UserError(f"no folder '{name}'")
+    from huggingface_hub import HfApi, errors, try_to_load_from_cache
+
+    try:
+        # Asked first and once: the loaders would retry every file against a dead network for half a minute.
+        revision = HfApi().model_info(name, timeout=HUB_SECONDS).sha
+    except errors.RepositoryNotFoundError:
+        raise UserError(f"no model '{name}' on the hub (or it is private), and no such folder here") from None
+    except errors.HFValidationError:
+        raise UserError(f"'{name}' is neither a folder nor a possible model name") from None
+    except Exception:  # what a dead network raises differs between the hub client's versions
+        if not isinstance(try_to_load_from_cache(name, "config.json"), str):
+            raise UserError(
+                f"the Hugging Face hub cannot be reached and its cache has no '{name}'; give a local folder instead"
+            ) from None
+        return _Source(name, {"local_files_only": True}, notes=[f"hub not reached: '{name}' from the local cache"])
+    return _Source(name, {"revision": revision}, notes=[f"hub: {name} at {revision}"])
+
+
+def _check(name: str, config: PretrainedConfig, families: Collection[str]) -> None:
+    if config.model_type not in families:
+        raise UserError(
+            f"backbone '{name}' is a {config.model_type}, a family eebench has no adapter for; "
+            f"known: {', '.join(sorted(families))}"
+        )
+    kind = getattr(config, "position_embedding_type", None) or "absolute"
+    if kind != "absolute":  # recent transformers drop these and would run another model without a word
+        raise UserError(f"backbone '{name}' has {kind} position embeddings; only absolute ones are supported")
+
+
+def _tokenizer(name: str, config: PretrainedConfig, source: _Source) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(source.path, **source.options)
+    tokenizer.padding_side = "right"  # the class token stays token 0
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what transformers makes of a folder without a vocabulary
+        raise UserError(f"backbone '{name}' has no tokenizer (tokenizer.json, or the family's vocabulary files)")
+    if len(tokenizer) > config.vocab_size:
+        raise UserError(
+            f"backbone '{name}': the tokenizer knows {len(tokenizer)} tokens, the model only {config.vocab_size}"
+        )
+    return tokenizer
+
+
+def _refresh(name: str, net: PreTrainedModel, found: dict[str, Any]) -> list[str]:
+    """Make the classifier new whatever the checkpoint held, and make sure that the encoder is the checkpoint's."""
+    prefix = net.base_model_prefix + "."
+    missing = sorted(key for key in found["missing_keys"] if key.startswith(prefix))
+    odd = sorted(key for key, *_ in found["mismatched_keys"] if key.startswith(prefix))
+    absent = [key for key in missing if not key.startswith(prefix + "pooler")]
+    if absent or odd:
+        what = f"lack {absent[0]}" if absent else f"have another shape at {odd[0]}"
+        raise UserError(
+            f"backbone '{name}': the weights do not fit config.json: they {what} ({len(absent + odd)} in all)"
+        )
+    for part in net.children():
+        if part is not net.base_model:
+            for layer in part.modules():
+                if isinstance(layer, nn.Linear):  # as every family initialises its linear layers
+                    nn.init.normal_(layer.weight, std=net.config.initializer_range)
+                    nn.init.zeros_(layer.bias)
+    return ["new: classifier" + (" and pooler (the checkpoint has none)" if missing else "")]
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Silence transformers' load report and progress bars: the notes say what matters in one line."""
+    log = transformers.utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()
+
+
+@contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    """What the loaders raise about a user's files, as one line."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"backbone '{name}' cannot be loaded: {first}") from error
