@@ -1,1 +1,5 @@
-"""Placeholder."""
+"""PCEE: stop once enough exits in a row are confident (Zhang et al., Findings of NAACL 2022)."""
+
+from eebench_methods.pcee.pcee import PCEE, PatientConfidence, PCEEOptions, normalised_entropy
+
+__all__ = ["PCEE", "PCEEOptions", "PatientConfidence", "normalised_entropy"]

@@ -1,0 +1,108 @@
+"""BranchyNet (Teerapittayanon, McDanel and Kung, ICPR 2016, arXiv 1709.01686): branches, joint loss, entropy rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from eebench_methods.common import exit_blocks, linear_exits, needs_norm
+from timm.layers import Mlp
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from eebench.api import ExitHead, ExitOutput, ExitRule, Features, Layout, Method, Phase, Recipe, Rows, TrainStep
+from eebench.backbones.base import Backbone
+from eebench.data.base import Task
+from eebench.parts import LinearExit, joint_loss
+from eebench.rules import Entropy
+
+__all__ = ["BlockExit", "BranchyNet", "BranchyNetOptions", "MlpExit", "branch_weights"]
+
+
+@dataclass(frozen=True)
+class BranchyNetOptions:
+    """What ``branchynet[field=value]`` may set.
+
+    Attributes:
+        positions: blocks with an exit; every block but the last when none are given.
+        weights: what exits weigh in the loss: all the same (``equal``), or 1 at the first exit falling evenly to 0.3
+            at the last (``early``).
+        deep: what exits in the first third of the network run before their classifier: an ``mlp`` on the pooled
+            vector, a transformer ``block`` on all tokens, or nothing.
+    """
+
+    positions: tuple[int, ...] | None = None
+    weights: Literal["equal", "early"] = "equal"
+    deep: Literal["mlp", "block"] | None = None
+
+
+def branch_weights(exits: int, kind: str) -> list[float]:
+    """One loss weight an exit: 1 for each, or (``early``) evenly from 1.0 down to 0.3 (paper, section V-A)."""
+    if kind == "equal" or exits == 1:
+        return [1.0] * exits
+    return [1.0 - 0.7 * number / (exits - 1) for number in range(exits)]
+
+
+class MlpExit(LinearExit):
+    """A branch with an MLP of its own, around a skip, on the pooled vector: [LayerNorm, MLP] → linear exit."""
+
+    def __init__(self, layout: Layout, outputs: int, *, norm: bool, mlp_ratio: float) -> None:
+        super().__init__(layout, outputs, norm=norm)
+        self.mlp = nn.Sequential(nn.LayerNorm(layout.dim), Mlp(layout.dim, int(mlp_ratio * layout.dim)))
+
+    def forward(self, features: Features, carry: Rows) -> ExitOutput:
+        pooled = features.pooled
+        return ExitOutput(self.classifier(self.norm(pooled + self.mlp(pooled))))
+
+
+class BlockExit(LinearExit):
+    """A branch with a transformer block of its own on all tokens: block → linear exit."""
+
+    def __init__(self, layout: Layout, outputs: int, *, heads: int, mlp_ratio: float) -> None:
+        super().__init__(layout, outputs, norm=True)
+        self.block = Block(layout.dim, heads, mlp_ratio, qkv_bias=True)
+
+    def forward(self, features: Features, carry: Rows) -> ExitOutput:
+        mask = None if features.mask is None else features.mask[:, None, None, :]
+        return super().forward(Features(self.block(features.tokens, mask), features.layout, features.mask), carry)
+
+
+class BranchyNet(Method):
+    """Linear exits trained jointly with the trained backbone; stop when the entropy is low."""
+
+    name = "branchynet"
+    Options: ClassVar[type] = BranchyNetOptions
+
+    @classmethod
+    def skip(cls, backbone: Backbone, task: Task) -> str | None:
+        """Regression has no softmax, so no entropy."""
+        return "its rule reads the entropy of class probabilities" if task.kind == "regression" else None
+
+    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+        """Exits by block, deeper ones in the first third if asked for; the last exit is the backbone's own."""
+        blocks = exit_blocks(self.options.positions, backbone.depth)
+        exits: dict[int, ExitHead] = {**linear_exits(backbone, self.task.outputs, blocks)}
+        for block in blocks:
+            if 3 * block <= backbone.depth and self.options.deep is not None:
+                exits[block] = self._deep(backbone, block)
+        return exits
+
+    def _deep(self, backbone: Backbone, block: int) -> ExitHead:
+        layout, outputs, ratio = backbone.layouts[block - 1], self.task.outputs, backbone.mlp_ratio
+        if self.options.deep == "mlp":
+            return MlpExit(layout, outputs, norm=needs_norm(backbone), mlp_ratio=ratio)
+        return BlockExit(layout, outputs, heads=backbone.heads[block - 1], mlp_ratio=ratio)
+
+    def rule(self) -> ExitRule:
+        """Entropy in nats below the threshold, the same for all exits."""
+        return Entropy()
+
+    def phases(self) -> Sequence[Phase]:
+        """One joint phase from the trained backbone; the paper's recipe is that of B-AlexNet (Adam, lr 1e-3)."""
+        paper = Recipe(100, 1e-3, 512, optimizer="adam", schedule="constant")
+        return [Phase("joint", self.loss, paper=paper)]
+
+    def loss(self, step: TrainStep) -> Tensor:
+        """Weighted mean over exits of the cross-entropy."""
+        return joint_loss(step, branch_weights(len(step.visits), self.options.weights))

@@ -1,0 +1,94 @@
+"""PABEE (Zhou et al., BERT Loses Patience, NeurIPS 2020, arXiv 2006.04152): heads, loss and the patience rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from eebench_methods.common import depth_weighted_loss, exit_blocks, linear_exits
+from torch import Tensor
+
+from eebench.api import ExitHead, ExitOutput, ExitRule, Knob, Method, Phase, Recipe, Rows
+from eebench.backbones.base import Backbone
+
+__all__ = ["PABEE", "PABEEOptions", "Patience"]
+
+
+@dataclass(frozen=True)
+class PABEEOptions:
+    """What ``pabee[field=value]`` may set.
+
+    Attributes:
+        positions: blocks with an exit; every block but the last when none are given.
+        last: the last exit: ``backbone`` keeps its trained classifier, ``own`` puts a fresh one behind the shared
+            pooler, as the paper does.
+        regression_threshold: on regression, two exits agree when their values differ by less (in the target's units).
+    """
+
+    positions: tuple[int, ...] | None = None
+    last: Literal["backbone", "own"] = "backbone"
+    regression_threshold: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not self.regression_threshold > 0:
+            raise ValueError("regression_threshold must be above 0")
+
+
+class Patience(ExitRule):
+    """Stop when the last ``patience`` comparisons of neighbouring exits all agreed (paper, section 3.2).
+
+    Patience t therefore needs t + 1 exits in a row that say the same; 0 stops at the first exit. The count belongs to
+    the sample, so the rule is the same at every batch size.
+
+    Args:
+        tolerance: None for classification (the classes are equal); on regression the values must differ by less,
+            each compared with the exit right before it.
+    """
+
+    knob = Knob("patience", never=1000, always=0, integer=True)  # no backbone has a thousand exits
+
+    def __init__(self, tolerance: float | None = None) -> None:
+        self.tolerance = tolerance
+
+    def observe(self, output: ExitOutput, exit: int, ids: Tensor) -> dict[str, Tensor]:
+        """The predicted class, (B,) int64, or the predicted value, (B,) float."""
+        assert output.logits is not None
+        return {"said": output.logits.argmax(-1) if self.tolerance is None else output.logits[:, 0]}
+
+    def step(self, state: Rows, seen: Rows, knob: float) -> tuple[Any, Rows]:
+        """``agreements in a row >= patience``."""
+        said = seen["said"]
+        if not state:
+            agreed = (said != said) * 0  # zeros, one a row: nobody has been compared with anything yet
+        elif self.tolerance is None:
+            agreed = (state["agreed"] + 1) * (said == state["said"])
+        else:
+            agreed = (state["agreed"] + 1) * (abs(said - state["said"]) < self.tolerance)
+        return agreed >= knob, {"agreed": agreed, "said": said}
+
+    def grid(self, seen: Mapping[str, Any]) -> Sequence[float]:
+        """Every patience there is: 0 stops at once, and with E - 1 exits before the last E - 1 never stops."""
+        return list(range(seen["said"].shape[1] + 1))
+
+
+class PABEE(Method):
+    """Linear exits behind one pooler, trained jointly; stop when enough exits in a row agree."""
+
+    name = "pabee"
+    Options: ClassVar[type] = PABEEOptions
+
+    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+        """Exits by block; with ``last=own`` one at the last block as well."""
+        blocks = exit_blocks(self.options.positions, backbone.depth)
+        if self.options.last == "own":
+            blocks.append(backbone.depth)
+        return {**linear_exits(backbone, self.task.outputs, blocks, pooler="shared")}
+
+    def rule(self) -> ExitRule:
+        """Patience, with a tolerance on regression."""
+        return Patience(self.options.regression_threshold if self.task.kind == "regression" else None)
+
+    def phases(self) -> Sequence[Phase]:
+        """One joint phase; the paper's recipe is the released scripts' (lr 2e-5, batch 32, 5 epochs, linear)."""
+        return [Phase("joint", depth_weighted_loss, paper=Recipe(5, 2e-5, 32, schedule="linear", clip=1.0))]

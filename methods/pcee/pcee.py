@@ -1,0 +1,107 @@
+"""PCEE-BERT (Zhang et al., Patient and Confident Early Exiting, Findings of NAACL 2022): loss and exit rule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from eebench_methods.common import exit_blocks, linear_exits
+from torch import Tensor
+
+from eebench.api import ExitHead, ExitOutput, ExitRule, Knob, Method, Phase, Recipe, Rows, TrainStep, entropy
+from eebench.backbones.base import Backbone
+from eebench.data.base import Task
+from eebench.parts import joint_loss
+from eebench.rules import quantile_grid
+
+__all__ = ["PCEE", "PCEEOptions", "PatientConfidence", "exit_weights", "normalised_entropy"]
+
+
+@dataclass(frozen=True)
+class PCEEOptions:
+    """What ``pcee[field=value]`` may set.
+
+    Attributes:
+        patience: how many exits in a row must be confident.
+        weights: what exits weigh in the loss: the block number (``ascending``), the same counted from the end
+            (``descending``), or all the same (``equal``).
+        positions: blocks with an exit; every block but the last when none are given.
+    """
+
+    patience: int = 2
+    weights: Literal["ascending", "descending", "equal"] = "ascending"
+    positions: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.patience < 1:
+            raise ValueError("patience must be at least 1")
+
+
+def normalised_entropy(logits: Tensor) -> Tensor:
+    """Entropy of the softmax over its largest possible value, ln K: (B,) in [0, 1], 1 knows nothing."""
+    return entropy(logits) / math.log(logits.shape[-1])
+
+
+def exit_weights(blocks: Sequence[int], kind: str) -> list[int]:
+    """One loss weight an exit, from the exits' block numbers (the last one being the network's depth)."""
+    if kind == "equal":
+        return [1] * len(blocks)
+    return list(blocks) if kind == "ascending" else [blocks[-1] + 1 - block for block in blocks]
+
+
+class PatientConfidence(ExitRule):
+    """Stop at the ``patience``-th exit in a row whose normalised entropy is below the threshold.
+
+    What those exits predict does not matter: they need not agree. Source: PCEE-BERT, repository michael-wzhu/PCEE-BERT,
+    pabee/modeling_pabee_bert.py, ``BertModelWithPabeeV1``.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        # with a patience above 1 nothing stops everyone at the very first exit
+        self.knob = Knob("threshold", never=-1.0, always=2.0 if patience == 1 else None)
+
+    def observe(self, output: ExitOutput, exit: int, ids: Tensor) -> dict[str, Tensor]:
+        """The normalised entropy, (B,)."""
+        assert output.logits is not None
+        return {"uncertainty": normalised_entropy(output.logits)}
+
+    def step(self, state: Rows, seen: Rows, knob: float) -> tuple[Any, Rows]:
+        """``confident exits in a row >= patience``."""
+        confident = (seen["uncertainty"] < knob) * (state["confident"] + 1 if state else 1)
+        return confident >= self.patience, {"confident": confident}
+
+    def grid(self, seen: Mapping[str, Any]) -> Sequence[float]:
+        """Quantiles of the validation uncertainties, with a value no exit is below and one that all are below."""
+        return sorted({-1.0, *quantile_grid(seen["uncertainty"]), 2.0})
+
+
+class PCEE(Method):
+    """Linear exits behind one pooler, trained jointly; stop when enough exits in a row are confident."""
+
+    name = "pcee"
+    Options: ClassVar[type] = PCEEOptions
+
+    @classmethod
+    def skip(cls, backbone: Backbone, task: Task) -> str | None:
+        """Regression has no softmax to be confident in."""
+        return "its rule reads the entropy of class probabilities" if task.kind == "regression" else None
+
+    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+        """Exits by block; the last exit is the backbone's own classifier."""
+        blocks = exit_blocks(self.options.positions, backbone.depth)
+        return {**linear_exits(backbone, self.task.outputs, blocks, pooler="shared")}
+
+    def rule(self) -> ExitRule:
+        """Patience over confidence."""
+        return PatientConfidence(self.options.patience)
+
+    def phases(self) -> Sequence[Phase]:
+        """One joint phase; the paper's recipe is the released MRPC script's (200 of 3,450 steps are warm-up)."""
+        return [Phase("joint", self.loss, paper=Recipe(15, 2e-5, 16, schedule="linear", warmup=0.058, clip=1.0))]
+
+    def loss(self, step: TrainStep) -> Tensor:
+        """Weighted mean over exits of the task loss."""
+        return joint_loss(step, exit_weights([visit.block for visit in step.visits], self.options.weights))

@@ -1,0 +1,151 @@
+"""SDN (Kaya, Hong and Dumitras, Shallow-Deep Networks, ICML 2019, arXiv 1810.07052): heads, losses, exit rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from eebench_methods.common import exit_blocks, linear_exits, needs_norm
+from torch import Tensor
+
+from eebench.api import (
+    ExitHead,
+    ExitOutput,
+    ExitRule,
+    Features,
+    Method,
+    Phase,
+    Recipe,
+    Rows,
+    TrainStep,
+    Visit,
+    only,
+    top_probability,
+)
+from eebench.backbones.base import Backbone
+from eebench.data.base import Task
+from eebench.parts import LinearExit
+from eebench.rules import Confidence
+
+__all__ = ["SDN", "ConfidentExit", "MostConfidentExit", "SDNOptions", "keep_most_confident", "ramp"]
+
+
+@dataclass(frozen=True)
+class SDNOptions:
+    """What ``sdn[field=value]`` may set.
+
+    Attributes:
+        training: ``weighted`` trains everything, deeper exits weighing more (as LGViT's comparison does); ``ramped``
+            trains everything with the original's exit weights that grow with the epochs; ``ic_only`` trains just the
+            exits on the frozen backbone.
+        answer: who answers when no exit was confident: the ``last`` one, or the ``most_confident`` of all.
+        ramp_epochs: epochs until the exits reach their full weight, for ``training=ramped``.
+        positions: blocks with an exit; every block but the last when none are given.
+    """
+
+    training: Literal["weighted", "ramped", "ic_only"] = "weighted"
+    answer: Literal["last", "most_confident"] = "last"
+    ramp_epochs: int = 10
+    positions: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.ramp_epochs < 1:
+            raise ValueError("ramp_epochs must be at least 1")
+
+
+def ramp(share: float, epoch: int, epochs: int) -> float:
+    """An exit's loss weight: min(share, 0.01 + share * epoch / epochs), with share its place in the network in (0, 1).
+
+    Source: repository yigitcankaya/Shallow-Deep-Networks, where the shares are .15, .3, .45, .6, .75 and .9, the
+    exits' places by cost; the final classifier's weight is 1.
+    """
+    return min(share, 0.01 + share * epoch / epochs)
+
+
+def keep_most_confident(logits: Tensor, carry: Rows) -> Rows:
+    """The most confident answer so far, per sample: {"logits" (B, K), "confidence" (B,)}; the earlier one on a tie."""
+    confidence = top_probability(logits)
+    if not carry:
+        return {"logits": logits, "confidence": confidence}
+    better = confidence > carry["confidence"]
+    return {
+        "logits": torch.where(better[:, None], logits, carry["logits"]),
+        "confidence": torch.where(better, confidence, carry["confidence"]),
+    }
+
+
+class ConfidentExit(LinearExit):
+    """A linear exit that hands the most confident answer so far to the next one."""
+
+    def forward(self, features: Features, carry: Rows) -> ExitOutput:
+        output = super().forward(features, carry)
+        assert output.logits is not None
+        output.carry = keep_most_confident(output.logits, carry)
+        return output
+
+
+class MostConfidentExit(ExitHead):
+    """The last exit when nobody was confident: the backbone's own classifier is asked, the most confident answers.
+
+    ``aux["own"]`` (B, K) is the backbone's own answer, which training goes by.
+    """
+
+    standalone = False
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self._owner = (backbone,)  # in a tuple: borrowed, so its parameters are not registered twice
+
+    def forward(self, features: Features, carry: Rows) -> ExitOutput:
+        own = self._owner[0].classify(features)
+        return ExitOutput(keep_most_confident(own, carry)["logits"], aux={"own": own})
+
+
+class SDN(Method):
+    """Linear exits; stop at the first whose largest probability is above the threshold."""
+
+    name = "sdn"
+    Options: ClassVar[type] = SDNOptions
+
+    @classmethod
+    def skip(cls, backbone: Backbone, task: Task) -> str | None:
+        """Regression has no softmax to be confident in."""
+        return "its rule reads class probabilities" if task.kind == "regression" else None
+
+    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+        """Exits by block; the last one is the backbone's own, or (``answer=most_confident``) one that looks back."""
+        blocks = exit_blocks(self.options.positions, backbone.depth)
+        if self.options.answer == "last":
+            return {**linear_exits(backbone, self.task.outputs, blocks)}
+        norm, outputs = needs_norm(backbone), self.task.outputs
+        looking = {block: ConfidentExit(backbone.layouts[block - 1], outputs, norm=norm) for block in blocks}
+        return {**looking, backbone.depth: MostConfidentExit(backbone)}
+
+    def rule(self) -> ExitRule:
+        """The largest probability above the threshold."""
+        return Confidence()
+
+    def phases(self) -> Sequence[Phase]:
+        """One phase. Paper recipes: LGViT's for its comparisons (lr 5e-5), the original's for IC-only (Adam, 1e-3)."""
+        if self.options.training == "ic_only":
+            paper = Recipe(25, 1e-3, 128, optimizer="adam", schedule="constant")
+            return [Phase("ic_only", self.loss, only("exits."), paper=paper)]
+        return [Phase("joint", self.loss, paper=Recipe(50, 5e-5, 192, schedule="linear", clip=1.0))]
+
+    def loss(self, step: TrainStep) -> Tensor:
+        """The training option's weighted sum of the exits' mean cross-entropies."""
+        losses = torch.stack([step.loss(own_logits(visit), step.targets).mean() for visit in step.visits])
+        blocks = [visit.block for visit in step.visits]
+        if self.options.training == "weighted":
+            return (losses * losses.new_tensor(blocks)).sum() / sum(blocks)
+        if self.options.training == "ic_only":
+            return losses[:-1].sum()
+        weights = [ramp(block / blocks[-1], step.epoch, self.options.ramp_epochs) for block in blocks[:-1]]
+        return (losses[:-1] * losses.new_tensor(weights)).sum() + losses[-1]
+
+
+def own_logits(visit: Visit) -> Tensor:
+    """What this exit itself says, (B, K), whoever answers in the end."""
+    return visit.output.aux.get("own", visit.logits)
