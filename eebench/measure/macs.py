@@ -1,7 +1,7 @@
 """Multiply-accumulates, counted by fvcore on the very modules inference runs, attention included.
 
 Conventions (see docs/measurement.md): fvcore's "flop" is one multiply-accumulate, and it counts LayerNorm and BatchNorm
-(5 and 2 per element) but no element-wise operators. fused attention (``scaled_dot_product_attention``), which fvcore
+(5 and 2 per element) but no element-wise operators. Fused attention (``scaled_dot_product_attention``), which fvcore
 leaves out by default, is counted as its two matrix products. What only feeds a decision would be traced away, so the
 traced wrappers return every tensor an exit makes.
 """
@@ -25,15 +25,25 @@ from eebench.model import EarlyExitModel
 __all__ = ["UNCOUNTED", "Count", "ExitCosts", "count", "exit_costs"]
 
 UNCOUNTED = frozenset(
-    """add add_ sub rsub mul mul_ div neg pow sqrt rsqrt exp log log1p sigmoid softmax log_softmax tanh relu gelu elu silu
-    softplus clamp clamp_ clamp_min maximum minimum max min amax amin argmax topk sort mean sum var cumsum cumprod prod
-    logsumexp square abs where masked_fill masked_fill_ eq ne lt gt le ge and __and__ or __or__ bitwise_not bitwise_and
-    logical_not logical_and embedding expand expand_as repeat fill_ full zeros zeros_like ones ones_like arange
-    new_zeros new_ones new_full new_empty index_select gather index scatter scatter_ roll pad im2col hstack cat stack
-    unflatten dropout feature_dropout alpha_dropout clone copy_ all any bincount tril triu floor_divide remainder
-    rms_norm erf reciprocal fmod frac floor one_hot numel lift_fresh detach to type_as __or__ bitwise_or
-    avg_pool2d max_pool2d adaptive_max_pool2d xor bitwise_xor __rshift__ __lshift__ bitwise_left_shift
-    bitwise_right_shift item meshgrid diff empty empty_like lerp cos sin outer""".split()
+    (
+        # element-wise arithmetic
+        "add add_ sub rsub mul mul_ div neg pow sqrt rsqrt exp log log1p erf square abs reciprocal remainder "
+        "fmod floor_divide floor frac lerp cos sin clamp clamp_ clamp_min maximum minimum "
+        # activations
+        "sigmoid softmax log_softmax tanh relu gelu elu silu softplus "
+        # reductions and sorting
+        "mean sum var prod cumsum cumprod logsumexp max min amax amin argmax topk sort all any rms_norm "
+        "avg_pool2d max_pool2d adaptive_max_pool2d "
+        # comparisons and integer arithmetic
+        "eq ne lt gt le ge where masked_fill masked_fill_ logical_not logical_and bitwise_not bitwise_and "
+        "bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift __and__ __or__ __lshift__ __rshift__ "
+        "__xor__ "
+        # moving data
+        "embedding expand expand_as repeat gather index index_select roll pad stack hstack unflatten dropout "
+        "clone copy_ detach to type_as one_hot im2col tril triu "
+        # making tensors
+        "full zeros zeros_like ones ones_like arange new_zeros new_ones new_full fill_ meshgrid "
+    ).split()  # noqa: SIM905
 )
 """Operators that may go uncounted: element-wise, reductions, gathers, pooling. Anything else is an error."""
 
