@@ -1,1 +1,5 @@
-"""Placeholder."""
+"""PALBERT (Balagansky and Gavrilov, NeurIPS 2022): PonderNet with a deeper halting layer and a deterministic exit."""
+
+from eebench_methods.palbert.method import PALBERT, PALBERTOptions
+
+__all__ = ["PALBERT", "PALBERTOptions"]

@@ -1,1 +1,5 @@
-"""Placeholder."""
+"""Zero Time Waste (Wójcik et al., NeurIPS 2021): exits that reuse the answers of the exits before them."""
+
+from eebench_methods.ztw.method import ZTW, ZTWOptions
+
+__all__ = ["ZTW", "ZTWOptions"]

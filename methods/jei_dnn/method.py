@@ -1,0 +1,180 @@
+"""JEI-DNN: linear exits and tiny gates on a frozen backbone, trained in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from eebench_methods.common import exit_blocks
+from eebench_methods.jei_dnn.gates import (
+    GateThreshold,
+    exit_probabilities,
+    gate_features,
+    gate_targets,
+    importance,
+    positive_weights,
+)
+from eebench_methods.pondernet.heads import FinalNorm
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eebench.api import (
+    ExitHead,
+    ExitOutput,
+    ExitRule,
+    Features,
+    Layout,
+    Method,
+    Phase,
+    Recipe,
+    Rows,
+    TrainStep,
+    Visit,
+    only,
+)
+from eebench.backbones.base import Backbone
+from eebench.data.base import Task
+from eebench.parts import joint_loss
+
+__all__ = ["JEIDNN", "GatedExit", "JEIDNNOptions"]
+
+
+@dataclass(frozen=True)
+class JEIDNNOptions:
+    """What ``jei_dnn[...]`` may set.
+
+    Attributes:
+        positions: blocks with an exit; every block but the last when none are given.
+        tradeoff: λ, nats of cross-entropy that the full model's cost is worth to the gates; each value is a training.
+        alternate: batches before gates and exits change turns (200 in the paper, on epochs of some 700 batches).
+        im_weighting: ``p_exit_detached`` weights an exit's loss by the probability of stopping there, as the paper
+            means it; ``uniform`` weights all alike, which is what the released code amounts to.
+    """
+
+    positions: tuple[int, ...] | None = None
+    tradeoff: float = 0.5
+    alternate: int = 4
+    im_weighting: Literal["p_exit_detached", "uniform"] = "p_exit_detached"
+
+    def __post_init__(self) -> None:
+        if self.alternate < 1:
+            raise ValueError("alternate must be at least 1")
+
+
+class GatedExit(ExitHead):
+    """An inference module, Linear(D, K) on the normed class token, and a gate, Linear(4, 1) on its answer's statistics.
+
+    The gate's inputs are detached: teaching it does not move the classifier.
+    """
+
+    positive_weight: Tensor
+
+    def __init__(self, backbone: Backbone, layout: Layout, classes: int) -> None:
+        super().__init__()
+        self.norm = FinalNorm(backbone, layout)
+        self.classifier = nn.Linear(layout.dim, classes)
+        self.gate = nn.Linear(4, 1)
+        self.register_buffer("positive_weight", torch.ones(()))  # of the gate's loss; a buffer, so that it is saved
+
+    def forward(self, features: Features, carry: Rows) -> ExitOutput:
+        logits = self.alone(features)
+        return ExitOutput(logits, self.gate(gate_features(logits.detach())).squeeze(1))
+
+    def alone(self, features: Features) -> Tensor:
+        return self.classifier(self.norm(features))
+
+
+class JEIDNN(Method):
+    """Jointly-learned exit and inference for dynamic neural networks (ICLR 2024)."""
+
+    name = "jei_dnn"
+    Options = JEIDNNOptions
+    options: JEIDNNOptions
+
+    @classmethod
+    def skip(cls, backbone: Backbone, task: Task) -> str | None:
+        """Regression and single-block networks."""
+        if task.kind == "regression":
+            return "its gates read class probabilities, and a regression has none"
+        return "there is no block before the last to stop at" if backbone.depth < 2 else None
+
+    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+        """An exit a position; behind the last block the backbone's own classifier stays."""
+        return {
+            block: GatedExit(backbone, backbone.layouts[block - 1], self.task.classes)
+            for block in exit_blocks(self.options.positions, backbone.depth)
+        }
+
+    def rule(self) -> ExitRule:
+        """Conditional exit probability at or above the threshold."""
+        return GateThreshold()
+
+    def phases(self) -> Sequence[Phase]:
+        """The exits alone first, then gates and exits in turns; the backbone stays as it is in both."""
+        warm = Recipe(epochs=1, lr=0.01, batch_size=64, optimizer="sgd", weight_decay=5e-4, schedule="constant")
+        turns = Recipe(epochs=14, lr=0.01, batch_size=64, optimizer="sgd", weight_decay=5e-4)
+        return [
+            Phase(
+                "warm-up",
+                self.warm_up_loss,
+                lambda name: name.startswith("exits.") and ".gate." not in name,
+                share=0.25,
+                lr_scale=10.0,
+                paper=warm,
+            ),
+            Phase(
+                "turns", self.loss, only("exits."), share=0.75, lr_scale=10.0, paper=turns, epoch_end=self.reweigh_gates
+            ),
+        ]
+
+    def warm_up_loss(self, step: TrainStep) -> Tensor:
+        """Weighted mean of the exits' losses, the earliest weighing most: G + 1 - l for l = 0 … G - 1."""
+        gates = len(step.visits) - 1
+        return joint_loss(step, [*range(gates + 1, 1, -1), 0])
+
+    def gates_turn(self, step: TrainStep) -> bool:
+        """Turns change every ``alternate`` batches; every epoch starts with the gates."""
+        return (step.batch // self.options.alternate) % 2 == 0
+
+    def loss(self, step: TrainStep) -> Tensor:
+        """The loss of whose turn it is."""
+        return self.gate_loss(step) if self.gates_turn(step) else self.classifier_loss(step)
+
+    def gate_loss(self, step: TrainStep) -> Tensor:
+        """Binary cross-entropy of the gates against who should stop where; moves no classifier."""
+        with torch.no_grad():
+            _, targets = self.targets(step.visits, step.targets)
+        signals, weights = _signals(step), torch.stack([_head(visit).positive_weight for visit in step.visits[:-1]])
+        return F.binary_cross_entropy_with_logits(signals, targets, pos_weight=weights)
+
+    def classifier_loss(self, step: TrainStep) -> Tensor:
+        """Mean over samples and exits of the weighted cross-entropy; moves no gate."""
+        losses = torch.stack([step.loss(visit.logits, step.targets) for visit in step.visits[:-1]], 1)
+        if self.options.im_weighting == "uniform":
+            return losses.mean()
+        probabilities = exit_probabilities(torch.sigmoid(_signals(step)).detach())
+        return (importance(losses, probabilities) * losses).mean()
+
+    def targets(self, visits: Sequence[Visit], targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Where each sample should stop and what that asks of the gates; cost is the share of blocks run."""
+        losses = torch.stack([self.task.loss(visit.logits, targets) for visit in visits], 1)
+        costs = losses.new_tensor([visit.block / visits[-1].block for visit in visits])
+        return gate_targets(losses, costs, self.options.tradeoff)
+
+    def reweigh_gates(self, visits: list[Visit], targets: Tensor) -> None:
+        """Balance each gate's positives and negatives as the validation split has them."""
+        best, _ = self.targets(visits, targets)
+        for visit, weight in zip(visits, positive_weights(best, len(visits) - 1), strict=False):
+            _head(visit).positive_weight.copy_(weight)
+
+
+def _head(visit: Visit) -> GatedExit:
+    assert isinstance(visit.head, GatedExit)
+    return visit.head
+
+
+def _signals(step: TrainStep) -> Tensor:
+    """Logits of the gates, (B, G)."""
+    return torch.stack([visit.output.signal for visit in step.visits[:-1]], 1)  # type: ignore[misc]

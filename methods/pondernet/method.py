@@ -1,0 +1,99 @@
+"""PonderNet on a pre-trained transformer: one halting layer and one classifier, shared by every block."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from eebench_methods.pondernet.halting import (
+    QExit,
+    SampledExit,
+    geometric_prior,
+    halting_loss,
+    log_halting,
+)
+from eebench_methods.pondernet.heads import HaltingExit, MixtureExit, poolers
+from torch import Tensor, nn
+
+from eebench.api import ExitHead, ExitRule, Method, Phase, Recipe, TrainStep
+from eebench.backbones.base import Backbone
+from eebench.data.base import Task
+
+__all__ = ["PonderNet", "PonderNetOptions"]
+
+
+@dataclass(frozen=True)
+class PonderNetOptions:
+    """What ``pondernet[...]`` may set.
+
+    Attributes:
+        lambda_p: parameter of the geometric prior over blocks, in (0, 1); lower pushes the exits deeper.
+        beta: weight of the divergence from the prior.
+        kl: ``forward`` is KL(p ‖ prior), the paper's; ``reverse`` is KL(prior ‖ p), what released code computes.
+        truncation: what the prior does with its mass beyond the last block: ``rest``, ``normalised`` or ``raw``.
+        exit: ``sample`` draws from Bernoulli(λ) at every block; ``quantile`` is PALBERT's deterministic rule;
+            ``expectation`` is that rule with the p-weighted mean of all predictions so far as the answer.
+        classifier: ``shared`` by all blocks, or one ``per_exit``.
+        dropout: on the pooled vector, before the halting layer and before the classifier.
+        draw_seed: seed of the sampled exits (not of training).
+    """
+
+    lambda_p: float = 0.1
+    beta: float = 0.5
+    kl: Literal["forward", "reverse"] = "forward"
+    truncation: Literal["rest", "normalised", "raw"] = "rest"
+    exit: Literal["sample", "quantile", "expectation"] = "sample"
+    classifier: Literal["shared", "per_exit"] = "shared"
+    dropout: float = 0.1
+    draw_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lambda_p < 1:
+            raise ValueError("lambda_p must be between 0 and 1")
+
+
+class PonderNet(Method):
+    """PonderNet (Banino, Balaguer, Blundell, 2021), in the form PALBERT's authors gave it on a transformer."""
+
+    name = "pondernet"
+    Options = PonderNetOptions
+    options: PonderNetOptions
+
+    @classmethod
+    def skip(cls, backbone: Backbone, task: Task) -> str | None:
+        """Single-block networks."""
+        return "there is no block before the last to stop at" if backbone.depth < 2 else None
+
+    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+        """An exit behind every block, the last one included."""
+        width, depth, dropout = backbone.layouts[-1].dim, backbone.depth, self.options.dropout
+        gate = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, 1))
+        shared = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, self.task.outputs))
+        exits: dict[int, ExitHead] = {}
+        for block, pooler in enumerate(poolers(backbone), 1):
+            classifier = shared if self.options.classifier == "shared" else copy.deepcopy(shared)
+            if self.options.exit == "expectation":
+                regression = self.task.kind == "regression"
+                exits[block] = MixtureExit(pooler, gate, classifier, last=block == depth, regression=regression)
+            else:
+                exits[block] = HaltingExit(pooler, gate, classifier, last=block == depth)
+        return exits
+
+    def rule(self) -> ExitRule:
+        """Seeded sampling, or the Q-exit."""
+        return SampledExit(self.options.draw_seed) if self.options.exit == "sample" else QExit()
+
+    def phases(self) -> Sequence[Phase]:
+        """One joint phase."""
+        paper = Recipe(epochs=25, lr=1e-5, batch_size=16, optimizer="adam", schedule="constant")
+        return [Phase("ponder", self.loss, paper=paper)]
+
+    def loss(self, step: TrainStep) -> Tensor:
+        """The p-weighted task loss plus β · KL, λ of the last block being 1."""
+        signals = [visit.output.signal for visit in step.visits[:-1]]
+        log_p = log_halting(torch.stack(signals, 1))  # type: ignore[arg-type]  # only the last exit has none
+        prior = geometric_prior(self.options.lambda_p, len(step.visits), self.options.truncation)
+        return halting_loss(step, log_p, prior, self.options.beta, self.options.kl)

@@ -1,0 +1,151 @@
+"""Zero Time Waste: a cascade of linear exits and a geometric ensemble of them, on a frozen backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from eebench_methods.common import exit_blocks
+from torch import Tensor, nn
+
+from eebench.api import ExitHead, ExitOutput, ExitRule, Features, Method, Phase, Recipe, Rows, TrainStep
+from eebench.backbones.base import Backbone
+from eebench.data.base import Task
+from eebench.rules import Confidence
+
+__all__ = ["ZTW", "CascadeExit", "GeometricEnsemble", "ZTWOptions"]
+
+
+@dataclass(frozen=True)
+class ZTWOptions:
+    """What ``ztw[...]`` may set: the paper's two ideas, each of which can be left out.
+
+    Attributes:
+        positions: blocks with an exit; every block but the last when none are given.
+        cascade: every exit also reads the logits of the one before.
+        ensemble: an exit answers with the ensemble of all exits so far, not with its own logits.
+    """
+
+    positions: tuple[int, ...] | None = None
+    cascade: bool = True
+    ensemble: bool = True
+
+
+class GeometricEnsemble(nn.Module):
+    """ln of the weighted geometric mean of m exits' probabilities, up to a constant, plus a bias for every class.
+
+    g = mean_j exp(w_j) · ln p_j + b. Source: gmum/Zero-Time-Waste, ztw_cv/architectures/early_exits/ztw.py.
+
+    Args:
+        members: m.
+        classes: K.
+    """
+
+    def __init__(self, members: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(0.01 * torch.randn(members, 1))  # exp keeps the exponents positive
+        self.bias = nn.Parameter(torch.zeros(classes))
+
+    def forward(self, log_p: Tensor) -> Tensor:
+        """(B, m, K) → logits (B, K)."""
+        return (log_p * self.weight.exp()).mean(1) + self.bias
+
+
+class CascadeExit(ExitHead):
+    """own = Linear([pooled ; LayerNorm(previous logits)]); the answer is the ensemble of all own logits so far.
+
+    No gradient flows into the previous logits, so that a later exit cannot spoil an earlier one.
+
+    Args:
+        width: D.
+        classes: K.
+        before: exits before this one.
+        cascade: whether the previous logits are read.
+        ensemble: whether the ensemble answers.
+    """
+
+    standalone: ClassVar[bool] = False
+
+    def __init__(self, width: int, classes: int, before: int, *, cascade: bool, ensemble: bool) -> None:
+        super().__init__()
+        self.reads = cascade and before > 0
+        self.norm = nn.LayerNorm(classes) if self.reads else nn.Identity()
+        self.classifier = nn.Linear(width + classes * self.reads, classes)
+        self.ensemble = GeometricEnsemble(before + 1, classes) if ensemble else None
+
+    def forward(self, features: Features, carry: Rows) -> ExitOutput:
+        pooled = features.pooled
+        if self.reads:
+            pooled = torch.cat((pooled, self.norm(carry["logits"].detach())), 1)
+        own = self.classifier(pooled)
+        if self.ensemble is None:
+            return ExitOutput(own, carry={"logits": own}, aux={"own": own})
+        log_p = torch.log_softmax(own, -1)[:, None]
+        if carry:
+            log_p = torch.cat((carry["log_p"], log_p), 1)
+        return ExitOutput(self.ensemble(log_p), carry={"logits": own, "log_p": log_p}, aux={"own": own})
+
+
+class ZTW(Method):
+    """Zero Time Waste: Recycling Predictions in Early Exit Neural Networks (NeurIPS 2021)."""
+
+    name = "ztw"
+    Options = ZTWOptions
+    options: ZTWOptions
+
+    @classmethod
+    def skip(cls, backbone: Backbone, task: Task) -> str | None:
+        """Regression and single-block networks."""
+        if task.kind == "regression":
+            return "its ensemble multiplies class probabilities, and a regression has none"
+        return "there is no block before the last to stop at" if backbone.depth < 2 else None
+
+    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+        """An exit a position; behind the last block the backbone's own classifier answers, without an ensemble."""
+        return {
+            block: CascadeExit(
+                backbone.layouts[block - 1].dim,
+                self.task.classes,
+                before,
+                cascade=self.options.cascade,
+                ensemble=self.options.ensemble,
+            )
+            for before, block in enumerate(exit_blocks(self.options.positions, backbone.depth))
+        }
+
+    def rule(self) -> ExitRule:
+        """Largest probability of the ensemble above the threshold."""
+        return Confidence()
+
+    def phases(self) -> Sequence[Phase]:
+        """The cascade first, then the ensembles of the finished exits; the backbone stays as it is in both."""
+        heads = Phase(
+            "cascade",
+            self.cascade_loss,
+            lambda name: name.startswith("exits.") and ".ensemble." not in name,
+            share=0.75 if self.options.ensemble else 1.0,
+            lr_scale=10.0,
+            paper=Recipe(epochs=15, lr=5e-3, batch_size=64, optimizer="adam", weight_decay=1e-4),
+        )
+        if not self.options.ensemble:
+            return [heads]
+        ensembles = Phase(
+            "ensemble",
+            self.ensemble_loss,
+            lambda name: ".ensemble." in name,
+            share=0.25,
+            lr_scale=10.0,
+            paper=Recipe(epochs=2, lr=1e-3, batch_size=64, optimizer="adam"),
+        )
+        return [heads, ensembles]
+
+    def cascade_loss(self, step: TrainStep) -> Tensor:
+        """Mean over exits of the cross-entropy of their own logits."""
+        own = [visit.output.aux["own"] for visit in step.visits[:-1]]
+        return torch.stack([step.loss(logits, step.targets) for logits in own]).mean()
+
+    def ensemble_loss(self, step: TrainStep) -> Tensor:
+        """Mean over exits of the cross-entropy of their ensembles."""
+        return torch.stack([step.loss(visit.logits, step.targets) for visit in step.visits[:-1]]).mean()
