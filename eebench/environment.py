@@ -62,9 +62,9 @@ def describe(device: str = "cpu") -> dict[str, Any]:
 def hold_memory() -> bool:
     """Keep freed memory in the process instead of giving it back to the kernel after every forward pass.
 
-    glibc returns large blocks and faults them in again, about 0.9 million page faults a batch-64 forward of ViT-S, which
-    shows as 8 to 21 % of noise on whatever is timed. The same setting holds for every method. Returns whether it took
-    effect (glibc only); the record says so.
+    glibc returns large blocks and faults them in again, about 0.9 million page faults a batch-64 forward of ViT-S,
+    which shows as 8 to 21 % of noise on whatever is timed. The same setting holds for every method. Returns
+    whether it took effect (glibc only); the record says so.
     """
     global _held
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
@@ -72,7 +72,7 @@ def hold_memory() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4  # malloc.h
     settings = ((m_mmap_max, 0), (m_trim_threshold, 2**31 - 1), (m_top_pad, 256 << 20))
-    _held = all([mallopt(option, value) == 1 for option, value in settings])
+    _held = sum(mallopt(option, value) == 1 for option, value in settings) == len(settings)
     return _held
 
 

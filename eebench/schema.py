@@ -107,7 +107,8 @@ TABLES: dict[str, dict[str, str]] = {
         "device": "cpu or cuda",
         "scenario": "single (batch 1), batch (rows leave as they finish), wait (the batch waits for its hardest row)",
         "batch_size": "samples a batch",
-        "path": "plain, an operating point's name, or exit_<block>: everyone forced to stop there",
+        "path": "plain; an operating point's name (dynamic inference at its knob); exit_<block>: everyone forced to "
+        "stop there, every exit before it asked; fixed_<block>: that exit's head alone",
         "knob": "the knob in force; empty for plain and forced exits",
         "mean_ms": "mean milliseconds a sample (wall clock; batch time / batch size)",
         "p50_ms": "median", "p90_ms": "90th percentile", "p95_ms": "95th percentile", "p99_ms": "99th percentile",
@@ -117,5 +118,28 @@ TABLES: dict[str, dict[str, str]] = {
         "n": "timed batches behind the row",
         "threads": "torch CPU threads",
         "noisy": "True when the middle round's mean strays: IQR of round means / median > 0.1",
+    },
+    "summary": {
+        **_WHO,
+        "name": "which single number; see docs/measures.md for the definitions",
+        "value": "its value on test data",
+    },
+    "reliability": {
+        **_WHO,
+        "target": "operating point; 'plain' for the backbone",
+        "bin": "number of the equal-width confidence bin, from 0",
+        "low": "lower edge of the bin",
+        "high": "its upper edge",
+        "count": "test samples in it",
+        "confidence": "their mean confidence",
+        "accuracy": "their accuracy",
+    },
+    "conformal": {
+        **_WHO,
+        "target": "operating point; 'plain' for the backbone",
+        "sets": "general (one quantile for all) or mondrian (one an exit, from samples that stopped there)",
+        "alpha": "miscoverage asked for",
+        "coverage": "share of test samples whose set holds the true class",
+        "size": "mean size of the sets",
     },
 }  # fmt: skip

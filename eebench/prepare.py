@@ -1,0 +1,172 @@
+"""From a spec to everything a run needs, every mistake found before any work: methods, data, backbone, the plan."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from eebench import backbones, data
+from eebench.api import Method, Phase
+from eebench.backbones.base import Backbone
+from eebench.backbones.weights import load_weights, weights_sha256
+from eebench.data.base import Data, Split
+from eebench.errors import UserError
+from eebench.registry import Chosen, Registry
+from eebench.schema import PROTOCOL_VERSION
+from eebench.spec import BUDGETS, Budget, RunSpec
+from eebench.train import Plan, default_lr, phase_plan
+
+__all__ = ["Prepared", "prepare"]
+
+
+@dataclass
+class Prepared:
+    """A run that can start."""
+
+    spec: RunSpec
+    methods: list[Chosen]
+    data: Data
+    budget: Budget
+    device: torch.device
+    skips: dict[str, str]  # method label -> why it makes no sense here
+    weight_lines: list[str]
+    weights_sha: str
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the backbone starts from pre-trained weights."""
+        return self.spec.weights != "none" or self.data.modality == "text"
+
+    def backbone(self) -> Backbone:
+        """A fresh backbone with its starting weights. Seed torch before calling."""
+        backbone, _ = _backbone(self.spec, self.data)
+        return backbone
+
+    def base_plan(self, width: int) -> Plan:
+        """The budget's common optimisation plan, which every method shares."""
+        spec = self.spec
+        return Plan(
+            epochs=spec.epochs or self.budget.epochs(len(self.data.train), pretrained=self.pretrained),
+            batch_size=spec.batch_size or 32,
+            lr=spec.lr or default_lr(width, pretrained=self.pretrained),
+            weight_decay=0.01 if self.pretrained else 0.05,
+        )
+
+    def method_epochs(self) -> int:
+        """Passes over the data that each method's phases share."""
+        return self.spec.epochs or self.budget.method_epochs(len(self.data.train), pretrained=self.pretrained)
+
+    def plans(self, method: Method, width: int) -> list[tuple[Phase, Plan]]:
+        """A method's phases, each with its plan."""
+        base, total = self.base_plan(width), self.method_epochs()
+        paper = self.spec.budget == "paper"
+        return [(phase, phase_plan(phase, total, base, paper=paper)) for phase in method.phases()]
+
+    def cell_id(self, label: str, seed: int, code: str) -> str:
+        """Name of a cell: readable, then a hash of everything that made it.
+
+        Args:
+            label: the method's, or ``backbone``.
+            seed: of the training.
+            code: fingerprint of the method's source.
+        """
+        from eebench import __version__
+
+        s = self.spec
+        made_of = {
+            "protocol": PROTOCOL_VERSION,
+            "eebench": __version__,
+            "label": label,
+            "seed": seed,
+            "code": code,
+            "split": self.data.split_hash,
+            "weights": self.weights_sha,
+            "spec": s.model_dump(
+                mode="json", exclude={"methods", "seeds", "thresholds", "latency_batch_sizes", "latency_samples"}
+            ),
+        }
+        digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
+        slug = "".join(c if c.isalnum() or c in "_-." else "-" for c in label).strip("-")[:60]
+        return f"{slug}-s{seed}-{digest}"
+
+
+def prepare(spec: RunSpec, registry: Registry) -> Prepared:
+    """Check everything and load the data; raise a one-line UserError at the first thing wrong."""
+    methods = registry.choose(",".join(spec.methods))
+    spec = spec.model_copy(update={"methods": tuple(m.label for m in methods)})
+    budget = BUDGETS[spec.budget]
+    device = _device(spec.device)
+    loaded = data.load(
+        spec.dataset,
+        data_dir=Path(spec.data_dir) if spec.data_dir else None,
+        image_size=spec.image_size,
+        target=spec.target,
+    )
+    if budget.max_samples is not None:
+        loaded = _fewer(loaded, budget.max_samples)
+    backbone, lines = _backbone(spec, loaded)
+    if backbone.modality != loaded.modality:
+        raise UserError(
+            f"backbone '{spec.backbone}' takes {backbone.modality}, but data set '{spec.dataset}' is {loaded.modality}"
+        )
+    skips = {m.label: why for m in methods if (why := m.cls.skip(backbone, loaded.task)) is not None}
+    for method in methods:
+        if method.label not in skips:
+            _buildable(method, backbone, loaded)
+    sha = weights_sha256(Path(spec.weights)) if spec.weights not in ("none", "timm") else spec.weights
+    return Prepared(spec, methods, loaded, budget, device, skips, lines, sha)
+
+
+def _backbone(spec: RunSpec, loaded: Data) -> tuple[Backbone, list[str]]:
+    image_size = spec.image_size or loaded.image_size
+    patch_size = spec.patch_size or loaded.patch_size
+    backbone = backbones.create(
+        spec.backbone,
+        outputs=loaded.task.outputs,
+        image_size=image_size,
+        patch_size=patch_size,
+        channels=loaded.channels,
+    )
+    lines = load_weights(backbone, spec.weights, name=spec.backbone) if backbone.modality == "vision" else []
+    return backbone, lines
+
+
+def _buildable(chosen: Chosen, backbone: Backbone, loaded: Data) -> None:
+    method = chosen.create(loaded.task)
+    method.build(backbone)
+    total = sum(phase.share for phase in method.phases())
+    if abs(total - 1) > 1e-6:
+        raise UserError(f"method '{chosen.label}': the shares of its phases sum to {total:g}, not 1")
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--device: '{name}' is no device; use auto, cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device: there is no CUDA device here; use cpu")
+    return device
+
+
+def _fewer(loaded: Data, most: int) -> Data:
+    """A fixed random subset of every split, for the smoke budget; its inputs are read once and kept."""
+
+    def some(split: Split, n: int) -> Split:
+        if len(split) <= n:
+            return split
+        rows = np.random.default_rng(0).permutation(len(split))[:n]
+        return Split([split.inputs[int(i)] for i in rows], split.targets[rows])
+
+    fewer = replace(
+        loaded, train=some(loaded.train, most), val=some(loaded.val, most // 2), test=some(loaded.test, most // 2)
+    )
+    fewer.augments = False
+    return fewer

@@ -1,0 +1,77 @@
+"""What a run says while it runs: bars on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+__all__ = ["Reporter"]
+
+
+class Reporter:
+    """Progress and log of a run.
+
+    Args:
+        console: where to; a terminal gets live bars, everything else one line a finished step.
+        quiet: say nothing at all (the Python API's default).
+    """
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+        self.console = console or Console(stderr=True, quiet=quiet)
+        self.lines: list[str] = []  # everything said, for the record
+        self._bars = Progress(
+            TextColumn("[progress.description]{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=quiet or not self.console.is_terminal,
+        )
+        self._all = None
+
+    @contextmanager
+    def run(self, steps: int) -> Iterator[None]:
+        """Bars for a run of so many steps (cells, measurements)."""
+        with self._bars:
+            self._all = self._bars.add_task("run", total=steps, note="")
+            yield
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self.lines.append(text)
+        self.console.print(escape(text), highlight=False, soft_wrap=True)
+
+    def step_done(self) -> None:
+        """One step of the run is finished."""
+        if self._all is not None:
+            self._bars.advance(self._all)
+
+    @contextmanager
+    def task(self, name: str) -> Iterator[Callable[..., None]]:
+        """A stretch of work with a bar of its own: yields ``update(done, total, loss=nan)``; its time is said."""
+        task = self._bars.add_task(escape(name), total=None, note="")
+        started = time.perf_counter()
+        last = [math.nan]
+
+        def update(done: int, total: int, loss: float = math.nan) -> None:
+            if not math.isnan(loss):
+                last[0] = loss
+            note = "" if math.isnan(last[0]) else f"loss {last[0]:.3f}"
+            self._bars.update(task, completed=done, total=total, note=note)
+
+        try:
+            yield update
+        finally:
+            self._bars.remove_task(task)
+        tail = "" if math.isnan(last[0]) else f", loss {last[0]:.3f}"
+        self.say(f"{name}: {time.perf_counter() - started:.1f} s{tail}")

@@ -1,0 +1,287 @@
+"""A run from beginning to end: prepare → train → trace → replay → choose on validation → score on test → time → report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+import traceback
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from eebench.cards import read_card
+from eebench.cells import Cell, backbone_cell, method_cell, open_model
+from eebench.environment import describe, hold_memory
+from eebench.errors import UserError
+from eebench.features import FeatureCache
+from eebench.prepare import Prepared, prepare
+from eebench.progress import Reporter
+from eebench.registry import Chosen, Registry
+from eebench.schema import PROTOCOL_VERSION, TABLES
+from eebench.spec import RunSpec
+from eebench.store import Store
+from eebench.summaries import conformal_rows, summary_rows
+from eebench.tables import Scored, attach_speedups, score_cell, score_plain
+from eebench.timing import Entrant, Times, time_seed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Outcome", "execute", "run"]
+
+SAMPLES = {"smoke": 16, "quick": 100, "standard": 256, "paper": 256}
+ROUNDS = {"smoke": 2, "quick": 5, "standard": 7, "paper": 7}
+
+
+@dataclass
+class Outcome:
+    """Where a run's record is, and what became of each cell."""
+
+    path: Path
+    cells: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        """Cells that failed."""
+        return [cell for cell in self.cells if cell["status"] == "failed"]
+
+
+def run(
+    spec: RunSpec | None = None,
+    *,
+    results: str | Path = "results",
+    plugins: list[Path] | None = None,
+    force: bool = False,
+    quiet: bool = True,
+    **values: Any,
+) -> dict[str, pd.DataFrame]:
+    """Run a benchmark from Python.
+
+    Args:
+        spec: what to run; or give its fields as keywords: ``run(methods=("pabee",), budget="smoke")``.
+        results: folder of run directories.
+        plugins: files with further methods.
+        force: redo finished cells.
+        quiet: no progress.
+        **values: fields of a RunSpec, when ``spec`` is not given.
+
+    Returns:
+        The run's tables by name (see ``eebench.schema.TABLES``) as data frames; ``.attrs["path"]`` of each is the run
+        directory.
+
+    Raises:
+        UserError: anything wrong with the input, before any work is done.
+    """
+    import pandas as pd
+
+    from eebench.spec import make_spec
+
+    if spec is not None and values:
+        raise TypeError("give a spec or its fields, not both")
+    outcome = execute(
+        spec or make_spec(**values),
+        Registry.installed(plugins),
+        Path(results),
+        reporter=Reporter(quiet=quiet),
+        force=force,
+    )
+    frames = {}
+    for name in TABLES:
+        path = outcome.path / f"{name}.csv"
+        if path.exists():
+            frames[name] = pd.read_csv(path)
+            frames[name].attrs["path"] = str(outcome.path)
+    return frames
+
+
+def execute(
+    spec: RunSpec,
+    registry: Registry,
+    results: Path,
+    *,
+    reporter: Reporter,
+    force: bool = False,
+) -> Outcome:
+    """Do everything a spec asks for, reusing finished cells, and write the run directory."""
+    if results.exists() and not results.is_dir():
+        raise UserError(f"output directory {results} is a file")
+    if spec.threads is not None:
+        torch.set_num_threads(spec.threads)
+    hold_memory()
+    prepared = prepare(spec, registry)
+    return _Run(prepared, registry, Store(results, prepared.spec.run_name), reporter, force).execute()
+
+
+class _Run:
+    """The state of one run while it goes on."""
+
+    def __init__(self, prepared: Prepared, registry: Registry, store: Store, reporter: Reporter, force: bool) -> None:
+        self.prepared, self.registry, self.store = prepared, registry, store
+        self.reporter, self.force = reporter, force
+        self.spec = prepared.spec
+        self.depth = prepared.backbone().depth
+        self.outcome = Outcome(store.path)
+        self.tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
+
+    def execute(self) -> Outcome:
+        started = datetime.now(UTC)
+        clock = time.perf_counter()
+        say = self.reporter.say
+        say(f"run {self.spec.run_name}: {len(self.prepared.methods)} methods, seeds {list(self.spec.seeds)}")
+        for line in [*self.prepared.data.notes, *self.prepared.weight_lines, self.prepared.budget.warning]:
+            if line:
+                say(line)
+        for label, why in self.prepared.skips.items():
+            say(f"{label}: skipped, {why}")
+        steps = len(self.spec.seeds) * (len(self.prepared.methods) + 2)
+        with self.reporter.run(steps):
+            for seed in self.spec.seeds:
+                self._seed(seed)
+        for name, rows in self.tables.items():
+            self.store.table(name, rows)
+        self._record(started, time.perf_counter() - clock)
+        return self.outcome
+
+    def _seed(self, seed: int) -> None:
+        prepared, task = self.prepared, self.prepared.data.task
+        base = backbone_cell(prepared, self.store, seed, self.reporter, force=self.force)
+        self._note(base.label, seed, "done", cell=base)
+        self.reporter.step_done()
+        plain = score_plain(base, task, self.depth)
+        score = plain.curves["test"][0].row["score"]
+        self.reporter.say(f"backbone seed {seed}: test {task.metric} {score:.4f}")
+        scored: dict[str, tuple[Scored, Cell, Chosen]] = {}
+        cache = FeatureCache()
+        for chosen in prepared.methods:
+            result = self._method(chosen, base, plain, seed, cache)
+            if result is not None:
+                scored[chosen.label] = (*result, chosen)
+            self.reporter.step_done()
+        del cache
+        times = self._time(base, scored, seed)
+        self._tabulate(plain, base, scored, times, seed)
+        self.reporter.step_done()
+
+    def _method(
+        self, chosen: Chosen, base: Cell, plain: Scored, seed: int, cache: FeatureCache
+    ) -> tuple[Scored, Cell] | None:
+        """Train and score one method; a failure is recorded and the others go on."""
+        if chosen.label in self.prepared.skips:
+            self._note(chosen.label, seed, "skipped", reason=self.prepared.skips[chosen.label])
+            return None
+        task = self.prepared.data.task
+        try:
+            cell = method_cell(self.prepared, self.store, chosen, base, seed, cache, self.reporter, force=self.force)
+            rule = chosen.create(task).rule()
+            scored = score_cell(
+                cell, rule, task, self.depth, plain, thresholds=self.spec.thresholds, pinned=chosen.pinned
+            )
+        except Exception as error:  # one method's failure must not take the others' hours with it
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            self._note(chosen.label, seed, "failed", reason=reason)
+            self.reporter.say(f"{chosen.label} seed {seed}: FAILED, {reason}")
+            (self.store.path / f"failed-{chosen.cls.__name__}-s{seed}.log").write_text(traceback.format_exc())
+            return None
+        self._note(chosen.label, seed, "done", cell=cell)
+        return scored, cell
+
+    def _time(self, base: Cell, scored: dict[str, tuple[Scored, Cell, Chosen]], seed: int) -> Times:
+        prepared, spec = self.prepared, self.spec
+        entrants = [Entrant(base.label, open_model(prepared, base, None), None, {}, {})]
+        for label, (result, cell, chosen) in scored.items():
+            method = chosen.create(prepared.data.task)
+            knobs = {c.target: float(c.test.knob or 0.0) for c in result.chosen["dynamic"]}
+            fixed = {c.target: int(c.test.knob or 0) for c in result.chosen["fixed"]}
+            entrants.append(Entrant(label, open_model(prepared, cell, method), method.rule(), knobs, fixed))
+        return time_seed(
+            entrants,
+            prepared.data.test,
+            device=prepared.device,
+            samples=spec.latency_samples or SAMPLES[spec.budget],
+            rounds=ROUNDS[spec.budget],
+            batch_sizes=spec.latency_batch_sizes,
+            reporter=self.reporter,
+            seed=seed,
+        )
+
+    def _tabulate(
+        self, plain: Scored, base: Cell, scored: dict[str, tuple[Scored, Cell, Chosen]], times: Times, seed: int
+    ) -> None:
+        tables = self.tables
+        for result, cell in [(plain, base), *((r, c) for r, c, _ in scored.values())]:
+            tables["curves"] += result.curve_rows()
+            tables["exits"] += result.exit_rows(cell.facts["params_exits"])
+            tables["operating_points"] += result.point_rows(plain)
+            tables["reliability"] += result.reliability_rows()
+            tables["conformal"] += conformal_rows(result)
+            tables["summary"] += summary_rows(result, plain)
+        attach_speedups(tables["operating_points"], times, seed)
+        tables["latency"] += times.rows(seed)
+        np.savez_compressed(self.store.path / f"latency-s{seed}.npz", **times.raw())
+
+    def _note(self, label: str, seed: int, status: str, *, cell: Cell | None = None, reason: str | None = None) -> None:
+        note: dict[str, Any] = {"id": cell.id if cell else None, "label": label, "method": label, "seed": seed}
+        note |= {"status": status, "reason": reason}
+        if cell is not None:
+            facts = cell.facts
+            note |= {"seconds": cell.seconds, "reused": cell.reused, "params_m": facts["params"] / 1e6}
+            note |= {"phases": facts["phases"], "uncounted": facts["uncounted"], "blocks": facts["blocks"]}
+        name = label.partition("[")[0]
+        if name in self.registry.sources:
+            note["card"] = read_card(self.registry.get(name))
+        self.outcome.cells.append(note)
+
+    def _record(self, started: datetime, seconds: float) -> None:
+        prepared, data = self.prepared, self.prepared.data
+        plain = next(row for row in self.tables["curves"] if row["kind"] == "plain" and row["split"] == "test")
+        first = next(cell for cell in self.outcome.cells if cell["label"] == "backbone")
+        uncounted: dict[str, int] = {}
+        for cell in self.outcome.cells:
+            for op, n in (cell.get("uncounted") or {}).items():
+                uncounted[op] = max(n, uncounted.get(op, 0))
+        self.store.record(
+            {
+                "protocol_version": PROTOCOL_VERSION,
+                "run": self.spec.run_name,
+                "command": shlex.join(["eebench", *sys.argv[1:]]) if Path(sys.argv[0]).name == "eebench" else None,
+                "spec": self.spec.model_dump(mode="json"),
+                "spec_sha256": self.spec.sha256,
+                "started": started.isoformat(timespec="seconds"),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "seconds": round(seconds, 1),
+                "environment": describe(prepared.device.type),
+                "data": {
+                    "name": data.name,
+                    "modality": data.modality,
+                    "task": vars(data.task) | {"labels": list(data.task.labels)},
+                    "n_train": len(data.train),
+                    "n_val": len(data.val),
+                    "n_test": len(data.test),
+                    "split_sha256": data.split_hash,
+                    "image_size": self.spec.image_size or data.image_size,
+                    "patch_size": self.spec.patch_size or data.patch_size,
+                    "notes": data.notes,
+                },
+                "backbone": {
+                    "name": self.spec.backbone,
+                    "depth": self.depth,
+                    "params_m": first["params_m"],
+                    "gmacs": plain["gmacs"],
+                    "weights": self.spec.weights,
+                    "weights_sha256": prepared.weights_sha,
+                    "loaded": prepared.weight_lines,
+                },
+                "macs": {
+                    "counter": "fvcore",
+                    "convention": "1 MAC = one multiply-accumulate = fvcore's flop; gflops would be twice gmacs",
+                    "uncounted": uncounted,
+                },
+                "cells": self.outcome.cells,
+                "notes": [prepared.budget.warning] if prepared.budget.warning else [],
+            }
+        )
