@@ -118,6 +118,9 @@ def load_csv(name: str, folder: Path, target: str | None) -> Data:
     if target is None:
         named = {split: table.parse(LABEL, _label, "a label") for split, table in tables.items()}
         labels = sorted(set(named["train"]), key=_label_order)
+        if len(labels) < 2:
+            path = tables["train"].path
+            raise UserError(f"'{path}' has only one class, '{labels[0]}'; a classifier needs two or more")
         targets = {split: _class_ids(tables[split].path, values, labels) for split, values in named.items()}
         task = Task(classes=len(labels), labels=tuple(labels))
     else:

@@ -21,6 +21,7 @@ from eebench.errors import UserError
 
 __all__ = ["load_folder", "load_hfds", "load_torch", "load_wds"]
 
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # Pillow's errors on damaged files
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
@@ -83,7 +84,7 @@ def _torch_pixels(dataset: Any) -> torch.Tensor:
 def _torch_image(dataset: Any, index: int) -> Image.Image:
     try:
         return rgb(dataset[index][0])
-    except OSError as error:
+    except UNREADABLE as error:
         raise UserError(f"image {index} of {type(dataset).__name__} cannot be read: {error}") from None
 
 
@@ -128,12 +129,7 @@ def _read(reader: Any, index: int) -> Image.Image:
     try:
         with file, Image.open(file) as image:
             return rgb(image)
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-    ) as error:  # what Pillow raises on damaged files
+    except UNREADABLE as error:
         raise UserError(f"image '{reader.filename(index, absolute=True)}' cannot be read: {error}") from None
 
 
