@@ -1,1 +1,49 @@
-"""eebench."""
+"""What eebench measures: pure functions on arrays, usable without the CLI.
+
+>>> from eebench.measure import ece, risk_control
+
+Names are loaded when first asked for, so a report that needs one of them does not pay for all.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_EXPORTS = {  # module -> the public names it lends to this package; add a line to add a module
+    "anytime": (
+        "MarginalMonotonicity Overthinking conditional_monotonicity confusion hindsight_improvability"
+        " marginal_monotonicity overthinking"
+    ),
+    "bounds": "binomial_p_value hb_p_value hb_upper_bound wsr_p_value wsr_upper_bound",
+    "budget": (
+        "BudgetedThresholds apply_thresholds budgeted_thresholds geometric_shares msdnet_sweep thresholds_for_shares"
+    ),
+    "calibration": (
+        "Reliability brier brier_per_sample deployed ece ece_by_exit fit_temperature mean_by_exit nll nll_per_sample"
+        " reliability softmax"
+    ),
+    "conformal": "ConformalReport ExitSets conformal_general conformal_mondrian conformal_quantile lac_sets",
+    "quality": "METRICS per_sample_correct score",
+    "risk": "RiskControl accuracy_gap risk_control samples_needed",
+    "statistics": (
+        "Interval MeanStd bootstrap_ratio mann_whitney mean_std noise_flag overlap paired_bootstrap score_drop"
+    ),
+    "summary": (
+        "Advantage Area Gain area_of_advantage area_under_curve at_budget at_drop gain_over_fixed_depth hypervolume"
+        " pareto_front score_at_budget speedup_at_drop"
+    ),
+}
+_HOME = {name: module for module, names in _EXPORTS.items() for name in names.split()}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,246 @@
+"""How sure are we? Intervals by bootstrap, spread over seeds, and flags for timings that cannot be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from eebench.measure import quality
+from eebench.measure._arrays import Floats, finite
+
+__all__ = [
+    "Interval",
+    "MeanStd",
+    "bootstrap_ratio",
+    "mann_whitney",
+    "mean_std",
+    "noise_flag",
+    "overlap",
+    "paired_bootstrap",
+    "score_drop",
+]
+
+CHUNK = 1 << 22  # array elements held at once while resampling
+NOISE_LIMIT = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate and its confidence interval."""
+
+    estimate: float
+    low: float
+    high: float
+    level: float = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class MeanStd:
+    """Mean and sample standard deviation (n - 1); one value has no spread to speak of, so its ``std`` is NaN."""
+
+    mean: float
+    std: float
+    n: int
+
+
+def paired_bootstrap(
+    a: ArrayLike,
+    b: ArrayLike,
+    statistic: Callable[[np.ndarray], float] | None = None,
+    n: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Percentile interval of ``statistic(a) - statistic(b)``, both computed on the same resampled samples.
+
+    Pairing is what makes small differences visible: two methods are right and wrong on largely the same samples
+    (Efron and Tibshirani, 1993, chapter 13).
+
+    Args:
+        a: (N,), or (N, C) when the statistic needs several columns of a sample.
+        b: of the same shape, row i being the same sample as ``a``'s.
+        statistic: an array like ``a``, its rows resampled, to a number; None for the mean of (N,), which is fast.
+        n: resamples.
+        seed: of the resampling.
+        level: share of the bootstrap distribution inside the interval.
+
+    Returns:
+        Difference on the samples as they are, with its interval.
+
+    Raises:
+        ValueError: wrong shapes, empty input, NaN, n below 1 or level outside (0, 1).
+    """
+    _check_resampling(n, level)
+    rng = np.random.default_rng(seed)
+    if statistic is None:
+        first = finite("a", a, (None,))
+        difference = first - finite("b", b, first.shape)
+        return _interval(float(difference.mean()), _resampled_means(difference, n, rng), level)
+    first = finite("a", a, (None,) * max(np.ndim(a), 1))
+    second = finite("b", b, first.shape)
+    draws = np.empty(n)
+    for i in range(n):
+        rows = rng.integers(len(first), size=len(first))
+        draws[i] = statistic(first[rows]) - statistic(second[rows])
+    return _interval(statistic(first) - statistic(second), draws, level)
+
+
+def score_drop(
+    metric: str,
+    plain: ArrayLike,
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    n: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """What early exit costs: ``score(plain) - score(predictions)`` with its paired-bootstrap interval.
+
+    Args:
+        metric: one of ``eebench.measure.METRICS``.
+        plain: (N,) predictions of the plain backbone.
+        predictions: (N,) predictions to compare.
+        targets: (N,).
+        n: resamples.
+        seed: of the resampling.
+        level: of the interval.
+
+    Returns:
+        The drop, positive where ``predictions`` are worse.
+
+    Raises:
+        ValueError: as :func:`eebench.measure.score` and :func:`paired_bootstrap`.
+    """
+    if metric == "accuracy":
+        before, after = (quality.per_sample_correct(p, targets) for p in (plain, predictions))
+        return paired_bootstrap(before, after, n=n, seed=seed, level=level)
+
+    whole = np.result_type(np.asarray(plain), np.asarray(predictions), np.asarray(targets)).kind in "iub"
+
+    def of(rows: np.ndarray) -> float:  # one table of floats resampled; classes are whole again when scored
+        rows = rows.astype(np.int64) if whole else rows
+        return quality.score(metric, rows[:, 0], rows[:, 1])
+
+    before, after = (np.stack([np.asarray(p), np.asarray(targets)], 1) for p in (plain, predictions))
+    return paired_bootstrap(before, after, of, n, seed, level)
+
+
+def bootstrap_ratio(
+    numerator: ArrayLike, denominator: ArrayLike, n: int = 2000, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """Percentile interval of ``mean(numerator) / mean(denominator)``: a speed-up, over samples and rounds.
+
+    Both sides timed the same samples in the same interleaved rounds, so each resample draws rounds and samples with
+    replacement, once for both: what slowed a round down, or makes a sample long, cancels.
+
+    Args:
+        numerator: (R, N) times of the baseline, round by sample; (N,) counts as one round.
+        denominator: times of the method, of the same shape and order.
+        n: resamples.
+        seed: of the resampling.
+        level: of the interval.
+
+    Returns:
+        The ratio of means with its interval. With few rounds it covers little of what differs between rounds.
+
+    Raises:
+        ValueError: wrong shapes, empty input, times that are not positive, n below 1 or level outside (0, 1).
+    """
+    _check_resampling(n, level)
+    above = np.atleast_2d(finite("numerator", numerator, (None,) * max(np.ndim(numerator), 1)))
+    below = np.atleast_2d(finite("denominator", denominator, np.shape(numerator)))
+    if above.ndim != 2:
+        raise ValueError(f"times must have shape (rounds, samples), not {above.shape}")
+    if min(above.min(), below.min()) <= 0:
+        raise ValueError("times must be positive")
+    rng = np.random.default_rng(seed)
+    rounds, samples = above.shape
+    draws = []
+    for size in _chunks(n, samples):
+        of_round = rng.multinomial(rounds, np.full(rounds, 1 / rounds), size)  # how often each was drawn
+        of_sample = rng.multinomial(samples, np.full(samples, 1 / samples), size)
+        draws.append(((of_round @ above) * of_sample).sum(1) / ((of_round @ below) * of_sample).sum(1))
+    return _interval(float(above.mean() / below.mean()), np.concatenate(draws), level)
+
+
+def mean_std(values: ArrayLike) -> MeanStd:
+    """Mean ± standard deviation, over seeds say.
+
+    Args:
+        values: (n,).
+
+    Raises:
+        ValueError: wrong shape, empty input or NaN.
+    """
+    array = finite("values", values, (None,))
+    return MeanStd(float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else math.nan, len(array))
+
+
+def overlap(a: Interval, b: Interval) -> bool:
+    """Whether two intervals share a point, ends included: printed as ``~``, "no clear difference"."""
+    return a.low <= b.high and b.low <= a.high
+
+
+def noise_flag(round_means: ArrayLike, limit: float = NOISE_LIMIT) -> bool:
+    """Whether timings strayed too much between rounds: ``IQR / median > limit``.
+
+    The rule of ``torch.utils.benchmark``'s adaptive_autorange. A single round shows no spread, so it is never flagged.
+
+    Args:
+        round_means: (R,) mean time of each round, positive.
+        limit: spread allowed.
+
+    Raises:
+        ValueError: wrong shape, empty input, or times that are not positive.
+    """
+    array = finite("round_means", round_means, (None,))
+    if array.min() <= 0:
+        raise ValueError("round means must be positive")
+    low, median, high = np.quantile(array, (0.25, 0.5, 0.75))
+    return bool((high - low) / median > limit)
+
+
+def mann_whitney(a: ArrayLike, b: ArrayLike) -> float:
+    """Two-sided p-value of the Mann-Whitney U test that times ``a`` (n,) and ``b`` (m,) come from one distribution.
+
+    Raises:
+        ValueError: wrong shape, empty input or NaN.
+    """
+    from scipy.stats import mannwhitneyu
+
+    return float(mannwhitneyu(finite("a", a, (None,)), finite("b", b, (None,)), alternative="two-sided").pvalue)
+
+
+def _resampled_means(values: Floats, n: int, rng: np.random.Generator) -> Floats:
+    """Means of ``n`` resamples of ``values`` (N,).
+
+    Which of two equal values is drawn does not matter, so their counts are drawn instead: the same distribution, and
+    for differences of right and wrong (-1, 0, 1) a thousand times less work than N indices a resample.
+    """
+    distinct, counts = np.unique(values, return_counts=True)
+    size = len(values)
+    if len(distinct) <= size // 4:
+        return np.concatenate(
+            [rng.multinomial(size, counts / size, k) @ distinct / size for k in _chunks(n, len(distinct))]
+        )
+    return np.concatenate([values[rng.integers(size, size=(k, size))].mean(1) for k in _chunks(n, size)])
+
+
+def _chunks(n: int, width: int) -> list[int]:
+    """``n`` resamples of ``width`` elements each in chunks that fit :data:`CHUNK`."""
+    step = max(1, CHUNK // width)
+    return [min(step, n - start) for start in range(0, n, step)]
+
+
+def _interval(estimate: float, draws: Floats, level: float) -> Interval:
+    low, high = np.quantile(draws, ((1 - level) / 2, (1 + level) / 2))
+    return Interval(estimate, float(low), float(high), level)
+
+
+def _check_resampling(n: int, level: float) -> None:
+    if n < 1 or not 0 < level < 1:
+        raise ValueError(f"resamples must be at least 1 and the level between 0 and 1, not {n} and {level}")

@@ -1,0 +1,290 @@
+"""One number per method, each with its definition.
+
+A curve is the (MACs, score) points of one method, one point a knob value, in any order. MACs may be absolute or a share
+of the plain backbone's; every function says which it needs, and raises ValueError on arrays of different lengths, empty
+ones, NaN and infinity.
+
+Numbers read off a curve measured on test data are chosen with hindsight: they bound what can be deployed. For a number
+that can, choose on validation and read off test: ``i = at_drop(val_macs, val_score, val_plain, 0.01)``, then
+``plain_macs / test_macs[i]``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from eebench.measure._arrays import Floats, Mask, finite
+
+__all__ = [
+    "Advantage",
+    "Area",
+    "Gain",
+    "area_of_advantage",
+    "area_under_curve",
+    "at_budget",
+    "at_drop",
+    "gain_over_fixed_depth",
+    "hypervolume",
+    "pareto_front",
+    "score_at_budget",
+    "speedup_at_drop",
+]
+
+ROUNDING = 1e-9  # 0.90 - 0.89 is a little more than 0.01 in floating point, and still one point
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """Mean gain over fixed depth, and how many curve points it rests on."""
+
+    gain: float  # score units; NaN when no point is comparable
+    points: int  # compared
+    cheaper: int  # left out: cheaper than the cheapest fixed exit
+    dearer: int  # left out: dearer than the dearest fixed exit
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """Mean attainable score over a range of budgets, and the share of that range the method has a point for."""
+
+    area: float
+    covered: float
+
+
+@dataclass(frozen=True, slots=True)
+class Advantage:
+    """Areas between two curves (score times MACs) where the first, or the second, is above, and the range compared."""
+
+    first: float
+    second: float
+    low: float
+    high: float
+
+
+def gain_over_fixed_depth(
+    curve_macs: ArrayLike, curve_score: ArrayLike, fixed_macs: ArrayLike, fixed_score: ArrayLike
+) -> Gain:
+    """Mean over a method's points of its score minus the fixed-depth curve's at the same MACs.
+
+    After ELUE's score (Liu et al., 2022, 2110.07038), with the same trained exits at fixed depth for an anchor in place
+    of ElasticBERT's layers. The anchor is interpolated linearly between fixed exits and never extrapolated: points
+    outside its range are left out and counted. Knob values that end at the very same point count once, so a finer grid
+    where nothing changes moves nothing.
+
+    Args:
+        curve_macs: (P,) of the method's points.
+        curve_score: (P,).
+        fixed_macs: (E,) of the fixed exits, in the same unit.
+        fixed_score: (E,).
+
+    Returns:
+        The gain, 0 for a method that is no better than stopping everyone at one exit.
+    """
+    macs, score = _points(curve_macs, curve_score)
+    macs, score = np.unique(np.stack([macs, score], 1), axis=0).T
+    anchor_macs, anchor_score = _line(fixed_macs, fixed_score)
+    cheaper, dearer = macs < anchor_macs[0], macs > anchor_macs[-1]
+    inside = ~(cheaper | dearer)
+    gains = score[inside] - np.interp(macs[inside], anchor_macs, anchor_score)
+    gain = float(gains.mean()) if len(gains) else math.nan
+    return Gain(gain, len(gains), int(cheaper.sum()), int(dearer.sum()))
+
+
+def area_under_curve(macs: ArrayLike, score: ArrayLike, low: float, high: float, floor: float = 0.0) -> Area:
+    """Mean over budgets from ``low`` to ``high`` of the best score attainable within the budget.
+
+    The upper envelope is a step function: a budget between two points buys the cheaper one, since a knob value between
+    them was not measured. Where no point fits the budget ``floor`` is scored (0, or the score of guessing), so being
+    unable to run cheaply costs area; ``covered`` says how much of the range was met.
+
+    Args:
+        macs: (P,), as a share of the plain backbone's so that the range means the same for every method.
+        score: (P,).
+        low: cheapest budget, in the unit of ``macs``.
+        high: dearest budget.
+        floor: score where no point fits.
+
+    Returns:
+        The area divided by ``high - low``, in score units.
+
+    Raises:
+        ValueError: ``low`` not below ``high``.
+    """
+    if not low < high:
+        raise ValueError(f"the range must go up, not from {low} to {high}")
+    macs, score = _line(macs, score)
+    best = np.maximum.accumulate(score)
+    edges = np.concatenate([[low], macs[(macs > low) & (macs < high)], [high]])
+    step = np.searchsorted(macs, edges[:-1], side="right") - 1  # the dearest point within each edge's budget
+    values = np.where(step >= 0, best[step], floor)
+    widths = np.diff(edges) / (high - low)
+    return Area(float(values @ widths), float(widths[step >= 0].sum()))
+
+
+def at_drop(macs: ArrayLike, score: ArrayLike, plain_score: float, drop: float) -> int | None:
+    """Index of the cheapest point that loses at most ``drop`` against ``plain_score``; None when every one loses more.
+
+    Args:
+        macs: (P,).
+        score: (P,), of the split that ``plain_score`` is of.
+        plain_score: the plain backbone's.
+        drop: score allowed to be lost (0.01 is one point of accuracy).
+    """
+    macs, score = _points(macs, score)
+    return _best(plain_score - score <= drop + ROUNDING, macs, -score)
+
+
+def at_budget(macs: ArrayLike, score: ArrayLike, budget: float) -> int | None:
+    """Index of the best point of at most ``budget`` MACs, the cheapest of equals; None when every one is dearer.
+
+    Args:
+        macs: (P,).
+        score: (P,).
+        budget: in the unit of ``macs``.
+    """
+    macs, score = _points(macs, score)
+    return _best(macs <= budget * (1 + ROUNDING), -score, macs)
+
+
+def speedup_at_drop(
+    macs: ArrayLike,
+    score: ArrayLike,
+    plain_macs: float,
+    plain_score: float,
+    drops: Sequence[float] = (0.005, 0.01, 0.02),
+) -> tuple[float, ...]:
+    """Largest MAC speed-up at no more than each drop: ``plain_macs / macs`` of :func:`at_drop`'s point.
+
+    Args:
+        macs: (P,), in the unit of ``plain_macs``.
+        score: (P,).
+        plain_macs: MACs of the plain backbone.
+        plain_score: its score on the same split.
+        drops: scores allowed to be lost.
+
+    Returns:
+        One number a drop: NaN when no point is that good, below 1 when the exits cost more than they save.
+    """
+    found = (at_drop(macs, score, plain_score, drop) for drop in drops)
+    return tuple(math.nan if i is None else plain_macs / float(np.asarray(macs)[i]) for i in found)
+
+
+def score_at_budget(
+    macs: ArrayLike, score: ArrayLike, plain_macs: float, shares: Sequence[float] = (0.25, 0.5, 0.75)
+) -> tuple[float, ...]:
+    """Best score at no more than each share of the plain backbone's MACs.
+
+    Args:
+        macs: (P,), in the unit of ``plain_macs``.
+        score: (P,).
+        plain_macs: MACs of the plain backbone.
+        shares: budgets as shares of it.
+
+    Returns:
+        One score a share, NaN when no point is that cheap.
+    """
+    found = (at_budget(macs, score, share * plain_macs) for share in shares)
+    return tuple(math.nan if i is None else float(np.asarray(score)[i]) for i in found)
+
+
+def hypervolume(macs: ArrayLike, score: ArrayLike, reference: tuple[float, float]) -> float:
+    """Area dominated by the points, up to a reference (Zitzler and Thiele, 1998).
+
+    A place (m, s) is dominated when some point costs at most m and scores at least s. Points dearer or worse than the
+    reference add nothing.
+
+    Args:
+        macs: (P,).
+        score: (P,).
+        reference: (MACs, score) of the worst corner: dearest and lowest worth counting.
+
+    Returns:
+        The area, in MACs times score.
+    """
+    worst_macs, worst_score = reference
+    macs, score = _points(macs, score)
+    inside = (macs < worst_macs) & (score > worst_score)
+    if not inside.any():
+        return 0.0
+    macs, score = _line(macs[inside], score[inside])
+    heights = np.maximum.accumulate(score) - worst_score
+    return float(heights @ np.diff(np.append(macs, worst_macs)))
+
+
+def pareto_front(cost: ArrayLike, score: ArrayLike) -> Mask:
+    """Which points no other point beats: none is at least as cheap and as good, and better in one of the two.
+
+    Args:
+        cost: (P,), lower is better.
+        score: (P,), higher is better.
+
+    Returns:
+        bool (P,). Identical points are on the front together.
+    """
+    cost, score = _points(cost, score)
+    line_cost, line_score = _line(cost, score)
+    best = np.maximum.accumulate(line_score)
+    place = np.searchsorted(line_cost, cost)
+    cheaper_best = np.append(-np.inf, best)[place]  # the best among strictly cheaper points
+    return (score > cheaper_best) & (score == line_score[place])
+
+
+def area_of_advantage(
+    first_macs: ArrayLike, first_score: ArrayLike, second_macs: ArrayLike, second_score: ArrayLike
+) -> Advantage:
+    """Areas between two curves, each joined by straight lines, over the MACs both cover.
+
+    The idea of BERxiT's curve comparison (castorini/berxit ``plotting/auc.py``): where the curves cross, each side gets
+    its own triangle. Unlike :func:`gain_over_fixed_depth` it does not depend on how densely a curve was sampled.
+
+    Args:
+        first_macs: (P,).
+        first_score: (P,).
+        second_macs: (Q,), in the same unit.
+        second_score: (Q,).
+
+    Returns:
+        Both areas and the range; ``(first - second) / (high - low)`` is the mean lead.
+
+    Raises:
+        ValueError: curves that share no range of MACs.
+    """
+    x1, y1 = _line(first_macs, first_score)
+    x2, y2 = _line(second_macs, second_score)
+    low, high = float(max(x1[0], x2[0])), float(min(x1[-1], x2[-1]))
+    if not low < high:
+        raise ValueError("the curves share no range of MACs")
+    x = np.unique(np.concatenate([x1, x2]).clip(low, high))
+    lead = np.interp(x, x1, y1) - np.interp(x, x2, y2)
+    left, right = lead[:-1], lead[1:]
+    above, below = np.maximum(left, 0) + np.maximum(right, 0), np.maximum(-left, 0) + np.maximum(-right, 0)
+    # A segment's positive area is a trapezoid, above/2 wide all along, unless the lead changes sign: then the positive
+    # triangle is only above/(above + below) of the segment wide. Both are above^2 / (above + below) / 2 per unit width.
+    total = np.where(above + below > 0, above + below, 1)
+    widths = np.diff(x)
+    return Advantage(float(widths @ (above**2 / total)) / 2, float(widths @ (below**2 / total)) / 2, low, high)
+
+
+def _points(macs: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
+    macs = finite("macs", macs, (None,))
+    return macs, finite("score", score, macs.shape)
+
+
+def _line(macs: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:
+    """The points by rising MACs, each MACs once with its best score."""
+    macs, score = _points(macs, score)
+    order = np.lexsort((-score, macs))
+    macs, first = np.unique(macs[order], return_index=True)
+    return macs, score[order][first]
+
+
+def _best(allowed: Mask, *keys: Floats) -> int | None:
+    """Index of the allowed point with the smallest first key, then second."""
+    candidates = np.flatnonzero(allowed)
+    order = np.lexsort([key[candidates] for key in reversed(keys)])
+    return int(candidates[order[0]]) if len(order) else None

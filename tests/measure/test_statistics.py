@@ -1,0 +1,168 @@
+"""Intervals against scipy's bootstrap, loops and known truths."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from eebench.measure import (
+    Interval,
+    bootstrap_ratio,
+    mann_whitney,
+    mean_std,
+    noise_flag,
+    overlap,
+    paired_bootstrap,
+    score,
+    score_drop,
+    statistics,
+)
+
+
+def right_and_wrong(n=800, seed=0, better=0.06):
+    rng = np.random.default_rng(seed)
+    hard = rng.random(n)
+    return hard + 0.1 * rng.normal(size=n) < 0.7 + better, hard + 0.1 * rng.normal(size=n) < 0.7
+
+
+@pytest.mark.parametrize("kind", ["flags", "floats"])  # few distinct differences, and all distinct: both ways to draw
+def test_paired_bootstrap_equals_scipys(kind):
+    if kind == "flags":
+        a, b = (x.astype(float) for x in right_and_wrong())
+    else:
+        a, b = np.random.default_rng(1).normal(loc=[[0.2], [0.0]], size=(2, 300))
+    got = paired_bootstrap(a, b, n=6000, seed=3)
+    want = stats.bootstrap(
+        (a, b), lambda x, y, axis: (x - y).mean(axis), paired=True, method="percentile", n_resamples=6000, rng=0
+    )
+    width = want.confidence_interval.high - want.confidence_interval.low
+    assert got.estimate == pytest.approx((a - b).mean())
+    assert got.low == pytest.approx(want.confidence_interval.low, abs=0.05 * width)
+    assert got.high == pytest.approx(want.confidence_interval.high, abs=0.05 * width)
+
+
+def test_any_statistic_gives_what_the_fast_mean_gives():
+    a, b = right_and_wrong(300)
+    fast = paired_bootstrap(a, b, n=4000)
+    slow = paired_bootstrap(a, b, lambda rows: float(rows.mean()), n=4000)
+    assert slow.estimate == pytest.approx(fast.estimate)
+    assert slow.low == pytest.approx(fast.low, abs=0.006)
+    assert slow.high == pytest.approx(fast.high, abs=0.006)
+
+
+def test_pairing_narrows_the_interval():
+    a, b = right_and_wrong()
+    paired = paired_bootstrap(a, b)
+    shuffled = paired_bootstrap(a, np.random.default_rng(0).permutation(b))
+    assert paired.high - paired.low < 0.7 * (shuffled.high - shuffled.low)
+
+
+def test_the_interval_covers_as_often_as_it_says():
+    rng = np.random.default_rng(5)
+    inside = 0
+    for i in range(400):
+        difference = rng.choice([-1, 0, 1], p=[0.05, 0.8, 0.15], size=300)  # true mean 0.1
+        interval = paired_bootstrap(difference, np.zeros(300), n=800, seed=i, level=0.9)
+        inside += interval.low <= 0.1 <= interval.high
+    assert stats.binomtest(inside, 400, 0.9).pvalue > 0.001
+
+
+def test_same_seed_same_interval_and_chunks_of_any_size(monkeypatch):
+    a, b = np.random.default_rng(1).normal(size=(2, 50))
+    assert paired_bootstrap(a, b, seed=1) == paired_bootstrap(a, b, seed=1)
+    assert paired_bootstrap(a, b, seed=1) != paired_bootstrap(a, b, seed=2)
+    whole = paired_bootstrap(a, b, seed=1)
+    monkeypatch.setattr(statistics, "CHUNK", 120)  # two rows at a time, an odd one last
+    assert paired_bootstrap(a, b, n=2000, seed=1) == whole  # indices come from one stream, whatever the chunk
+
+
+def test_score_drop_for_every_kind_of_metric():
+    rng = np.random.default_rng(2)
+    targets = rng.integers(2, size=400)
+    plain = np.where(rng.random(400) < 0.9, targets, 1 - targets)
+    early = np.where(rng.random(400) < 0.8, targets, 1 - targets)
+    for metric in ("accuracy", "mcc", "f1", "accuracy_f1"):
+        drop = score_drop(metric, plain, early, targets, n=300)
+        assert drop.estimate == pytest.approx(score(metric, plain, targets) - score(metric, early, targets))
+        assert 0 < drop.low < drop.estimate < drop.high
+    values = rng.random(200)
+    drop = score_drop("pearson_spearman", values, values + 0.3 * rng.normal(size=200), values, n=300)
+    assert 0 < drop.low < drop.estimate < drop.high
+
+
+def test_ratio_by_loop():
+    rng = np.random.default_rng(0)
+    baseline = rng.gamma(20, size=(4, 60))
+    method = baseline / 1.5 * rng.gamma(50, 1 / 50, size=(4, 60))
+    got = bootstrap_ratio(baseline, method, n=4000)
+    draws = []
+    for _ in range(4000):
+        rounds, samples = rng.integers(4, size=4), rng.integers(60, size=60)
+        grid = np.ix_(rounds, samples)
+        draws.append(baseline[grid].mean() / method[grid].mean())
+    low, high = np.quantile(draws, (0.025, 0.975))
+    assert got.estimate == pytest.approx(baseline.mean() / method.mean())
+    assert got.low == pytest.approx(low, abs=0.1 * (high - low))
+    assert got.high == pytest.approx(high, abs=0.1 * (high - low))
+
+
+def test_a_slow_round_cancels_because_it_is_shared():
+    baseline = np.random.default_rng(0).gamma(20, size=(5, 80)) * np.array([[1], [1], [3], [1], [2]])
+    exact = bootstrap_ratio(baseline, baseline / 2)
+    assert (exact.estimate, exact.low, exact.high) == pytest.approx((2, 2, 2))
+    one_round = bootstrap_ratio(baseline[0], baseline[0] / 2)
+    assert one_round.estimate == pytest.approx(2)
+
+
+def test_mean_std():
+    spread = mean_std([0.8, 0.9, 1.0])
+    assert (spread.mean, spread.std, spread.n) == (pytest.approx(0.9), pytest.approx(0.1), 3)
+    assert math.isnan(mean_std([0.8]).std)
+
+
+def test_overlap():
+    a = Interval(0.5, 0.4, 0.6)
+    assert overlap(a, Interval(0.65, 0.6, 0.7))  # they touch
+    assert overlap(a, Interval(0.5, 0.45, 0.55))  # one inside the other
+    assert overlap(Interval(0.5, 0.45, 0.55), a)
+    assert not overlap(a, Interval(0.7, 0.61, 0.8))
+    assert not overlap(Interval(0.7, 0.61, 0.8), a)
+
+
+def test_noise_flag_by_hand():
+    assert not noise_flag([10, 10, 10.5, 9.5, 10])  # quartiles 10, 10
+    assert not noise_flag([9.5, 10, 10.5, 10.4, 9.6])  # IQR .8 of 10
+    assert noise_flag([8, 10, 12, 9, 11])  # IQR 2 of 10
+    assert noise_flag([9.5, 10, 10.5], limit=0.04)
+    assert not noise_flag([10])
+
+
+def test_mann_whitney_equals_counting_pairs():
+    a, b = np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0, 7.0])
+    assert mann_whitney(a, b) == pytest.approx(2 / math.comb(7, 3))  # the most extreme of 35 splits, on both sides
+    same = np.random.default_rng(0).random((2, 200))
+    assert mann_whitney(*same) > 0.01
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: paired_bootstrap([1, 2], [1]),
+        lambda: paired_bootstrap([], []),
+        lambda: paired_bootstrap([1.0, np.nan], [1, 2]),
+        lambda: paired_bootstrap([1], [1], n=0),
+        lambda: paired_bootstrap([1], [1], level=1),
+        lambda: paired_bootstrap([[1], [2]], [[1], [2]]),  # columns need a statistic
+        lambda: bootstrap_ratio([1, 2], [1]),
+        lambda: bootstrap_ratio([1, 2], [1, 0]),
+        lambda: bootstrap_ratio([[[1.0]]], [[[1.0]]]),
+        lambda: mean_std([]),
+        lambda: noise_flag([0, 1]),
+        lambda: mann_whitney([], [1]),
+        lambda: score_drop("accuracy", [0, 1], [0, 1, 1], [0, 1, 1]),
+    ],
+)
+def test_bad_input(call):
+    with pytest.raises(ValueError, match=r"."):
+        call()

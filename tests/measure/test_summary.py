@@ -1,0 +1,161 @@
+"""Curve summaries against brute force, numerical integration and hand-computed cases."""
+
+import math
+
+import numpy as np
+import pytest
+
+from eebench.measure import (
+    area_of_advantage,
+    area_under_curve,
+    at_budget,
+    at_drop,
+    gain_over_fixed_depth,
+    hypervolume,
+    pareto_front,
+    score_at_budget,
+    speedup_at_drop,
+)
+
+MACS, SCORE = np.array([0.3, 0.9, 0.5, 0.7]), np.array([0.70, 0.91, 0.86, 0.85])  # in no order; one point dominated
+
+
+def random_curve(seed, n=12):
+    rng = np.random.default_rng(seed)
+    return rng.integers(1, 20, size=n) / 20, rng.integers(0, 10, size=n) / 10  # coarse: many ties
+
+
+def test_gain_by_hand():
+    fixed_macs, fixed_score = [0.4, 0.8], [0.70, 0.80]
+    gain = gain_over_fixed_depth([0.3, 0.4, 0.6, 0.8, 1.1], [0.9, 0.72, 0.80, 0.80, 0.9], fixed_macs, fixed_score)
+    assert gain.gain == pytest.approx((0.02 + 0.05 + 0) / 3)
+    assert (gain.points, gain.cheaper, gain.dearer) == (3, 1, 1)
+
+
+def test_gain_of_the_fixed_curve_itself_is_zero_in_any_order():
+    macs, score = np.array([3.0, 1.0, 2.0]), np.array([0.9, 0.5, 0.8])
+    assert gain_over_fixed_depth(macs, score, macs[::-1], score[::-1]).gain == 0
+
+
+def test_gain_counts_equal_points_once_and_nothing_comparable_is_nan():
+    once = gain_over_fixed_depth([0.5, 0.6], [0.9, 0.8], [0.4, 0.8], [0.7, 0.7])
+    often = gain_over_fixed_depth([0.5, 0.5, 0.5, 0.6], [0.9, 0.9, 0.9, 0.8], [0.4, 0.8], [0.7, 0.7])
+    assert once == often
+    outside = gain_over_fixed_depth([0.1, 0.9], [0.9, 0.8], [0.4, 0.8], [0.7, 0.7])
+    assert math.isnan(outside.gain)
+    assert (outside.points, outside.cheaper, outside.dearer) == (0, 1, 1)
+
+
+def test_area_by_hand():
+    # best within the budget: nothing to .3, .70 to .5, .86 to .9, .91 to 1
+    area = area_under_curve(MACS, SCORE, 0.2, 1.0)
+    assert area.area == pytest.approx((0.1 * 0 + 0.2 * 0.70 + 0.4 * 0.86 + 0.1 * 0.91) / 0.8)
+    assert area.covered == pytest.approx(0.7 / 0.8)
+    assert area_under_curve(MACS, SCORE, 0.2, 1.0, floor=0.1).area == pytest.approx(area.area + 0.1 * 0.1 / 0.8)
+    assert area_under_curve(MACS, SCORE, 0.5, 0.6).area == pytest.approx(0.86)
+    assert area_under_curve(MACS, SCORE, 0.1, 0.2) == area_under_curve([0.3], [1.0], 0.1, 0.2)  # both reach nothing
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_area_equals_numerical_integration(seed):
+    macs, score = random_curve(seed)
+    budgets = 0.25 + 0.75 * (np.arange(30000) + 0.5) / 30000
+    best = [max((s for m, s in zip(macs, score, strict=True) if m <= b), default=0.0) for b in budgets[::10]]
+    assert area_under_curve(macs, score, 0.25, 1.0).area == pytest.approx(np.mean(best), abs=2e-3)
+
+
+def test_choosing_a_point():
+    assert at_drop(MACS, SCORE, plain_score=0.92, drop=0.01) == 1
+    assert at_drop(MACS, SCORE, plain_score=0.87, drop=0.01) == 2  # .87 - .86 exceeds .01 by rounding only
+    assert at_drop(MACS, SCORE, plain_score=0.92, drop=0.5) == 0
+    assert at_drop(MACS, SCORE, plain_score=0.99, drop=0.01) is None
+    assert at_budget(MACS, SCORE, 0.7) == 2  # the dominated point at .7 is affordable and worse
+    assert at_budget(MACS, SCORE, 0.3) == 0
+    assert at_budget(MACS, SCORE, 0.29) is None
+    assert at_budget([0.5, 0.4], [0.8, 0.8], 1.0) == 1  # the cheaper of equals
+    assert at_drop([0.4, 0.4], [0.8, 0.9], 0.9, 0.1) == 1  # the better of equals
+
+
+def test_speedups_and_scores():
+    speedups = speedup_at_drop(MACS * 4, SCORE, plain_macs=4.0, plain_score=0.92, drops=(0.005, 0.01, 0.06))
+    assert math.isnan(speedups[0])
+    assert speedups[1:] == pytest.approx((1 / 0.9, 1 / 0.5))
+    assert speedup_at_drop([5.0], [0.9], 4.0, 0.9) == pytest.approx((0.8,) * 3)  # dearer than the plain backbone
+    scores = score_at_budget(MACS * 4, SCORE, plain_macs=4.0)
+    assert math.isnan(scores[0])
+    assert scores[1:] == (0.86, 0.86)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pareto_front_equals_brute_force(seed):
+    cost, score = random_curve(seed, n=30)
+    want = [
+        not any(
+            (c <= cost[i] and s > score[i]) or (c < cost[i] and s >= score[i]) for c, s in zip(cost, score, strict=True)
+        )
+        for i in range(30)
+    ]
+    assert pareto_front(cost, score).tolist() == want
+
+
+def test_pareto_front_keeps_identical_points_together():
+    assert pareto_front([1, 1, 2, 2], [0.5, 0.5, 0.5, 0.6]).tolist() == [True, True, False, True]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_hypervolume_equals_counting_cells(seed):
+    macs, score = random_curve(seed)
+    reference = (0.8, 0.2)
+    # All coordinates are multiples of 1/20 and 1/10, so cells of that size are dominated wholly or not at all.
+    cells = sum(
+        any(m <= i / 20 and s >= (j + 1) / 10 for m, s in zip(macs, score, strict=True)) / 200
+        for i in range(16)
+        for j in range(2, 10)
+    )
+    assert hypervolume(macs, score, reference) == pytest.approx(cells)
+
+
+def test_hypervolume_by_hand():
+    assert hypervolume([0.5], [0.8], (1.0, 0.3)) == pytest.approx(0.5 * 0.5)
+    assert hypervolume([1.5, 0.5], [0.9, 0.1], (1.0, 0.3)) == 0  # one too dear, one too bad
+    assert hypervolume(MACS, SCORE, (1.0, 0.0)) == pytest.approx(0.2 * 0.7 + 0.4 * 0.86 + 0.1 * 0.91)
+
+
+def test_advantage_by_hand():
+    # .2 above at the left, .2 below at the right: two triangles of half the width
+    lead = area_of_advantage([0, 1], [0.7, 0.7], [0, 1], [0.5, 0.9])
+    assert (lead.first, lead.second) == pytest.approx((0.05, 0.05))
+    assert (lead.low, lead.high) == (0, 1)
+    assert area_of_advantage([0, 1], [0.5, 0.9], [0, 1], [0.5, 0.9]).first == 0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_advantage_equals_numerical_integration(seed):
+    rng = np.random.default_rng(seed)
+    x1, x2 = np.sort(rng.random((2, 9)))
+    y1, y2 = rng.random((2, 9))
+    got = area_of_advantage(x1, y1, x2, y2)
+    grid = np.linspace(got.low, got.high, 200001)
+    lead = np.interp(grid, x1, y1) - np.interp(grid, x2, y2)
+    assert got.first == pytest.approx(np.trapezoid(lead.clip(0, None), grid), abs=1e-6)
+    assert got.second == pytest.approx(np.trapezoid((-lead).clip(0, None), grid), abs=1e-6)
+    mirrored = area_of_advantage(x2, y2, x1, y1)
+    assert (mirrored.first, mirrored.second) == pytest.approx((got.second, got.first))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: gain_over_fixed_depth([1.0], [1.0, 2.0], [1.0], [1.0]),
+        lambda: gain_over_fixed_depth([], [], [1.0], [1.0]),
+        lambda: area_under_curve(MACS, SCORE, 0.5, 0.5),
+        lambda: area_under_curve([np.nan], [1.0], 0, 1),
+        lambda: at_drop([], [], 1.0, 0.1),
+        lambda: hypervolume([1.0], [np.inf], (1, 0)),
+        lambda: pareto_front([[1.0]], [[1.0]]),
+        lambda: area_of_advantage([0, 1], [0, 1], [1, 2], [0, 1]),
+    ],
+)
+def test_bad_input(call):
+    with pytest.raises(ValueError, match=r"."):
+        call()
