@@ -122,7 +122,9 @@ def parse(name: str) -> tuple[str, str]:
     members: dict[str, Collection[str]] = {"torch": TORCH, "glue": GLUE}
     if slash and prefix in members:
         if rest not in members[prefix]:
-            raise UserError(f"unknown data set '{name}'{did_you_mean(rest, members[prefix])}")
+            raise UserError(
+                f"unknown data set '{name}'{did_you_mean(name, [f'{prefix}/{m}' for m in members[prefix]])}"
+            )
         return prefix, rest
     if Path(name).expanduser().is_dir():
         return "folder", name

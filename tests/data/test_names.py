@@ -63,8 +63,8 @@ def test_a_directory_is_an_image_folder(tmp_path):
     [
         ("digts", "unknown data set 'digts'; did you mean 'digits'?"),
         ("cifar-100", "did you mean 'cifar100'?"),
-        ("glue/sst-2", "unknown data set 'glue/sst-2'; did you mean 'sst2'?"),
-        ("torch/cifar1000", "did you mean 'cifar100'?"),
+        ("glue/sst-2", "unknown data set 'glue/sst-2'; did you mean 'glue/sst2'?"),
+        ("torch/cifar1000", "did you mean 'torch/cifar100'?"),
         ("no/such/place", "neither a data set nor a directory"),
         ("csv:", "as in csv:DIR"),
         ("hfds/", "as in hfds/NAME"),
