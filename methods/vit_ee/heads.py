@@ -5,7 +5,7 @@ Shapes: spelled out where the sources are: the LGViT repository (its ``vit`` hea
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from timm.models.mlp_mixer import MixerBlock, ResBlock
@@ -107,11 +107,24 @@ class MixerExit(ExitHead):
 
     def __init__(self, layout: Layout, outputs: int) -> None:
         super().__init__()
+        assert layout.tokens is not None, "a Mixer exit needs a fixed number of tokens"
         self.block = MixerBlock(layout.dim, layout.tokens, mlp_ratio=(4.0, 4.0))
         self.classifier = nn.Linear(layout.dim, outputs)
 
     def forward(self, features: Features, carry: Rows) -> ExitOutput:
         return ExitOutput(self.classifier(Features(self.block(features.tokens), features.layout).pooled))
+
+
+class Affine(nn.Module):
+    """ResMLP's stand-in for a norm: α ⊙ x + β, per channel (a product and a sum, which the MAC count knows)."""
+
+    def __init__(self, dim: int, **factory: Any) -> None:  # timm hands device and dtype on
+        super().__init__()
+        self.alpha = nn.Parameter(torch.ones(dim, **factory))
+        self.beta = nn.Parameter(torch.zeros(dim, **factory))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return tokens * self.alpha + self.beta
 
 
 class ResMLPExit(ExitHead):
@@ -120,7 +133,8 @@ class ResMLPExit(ExitHead):
     def __init__(self, layout: Layout, outputs: int, *, mlp_ratio: float) -> None:
         super().__init__()
         assert layout.tokens is not None, "a ResMLP exit needs a fixed number of tokens"
-        self.block = ResBlock(layout.dim, layout.tokens - layout.prefix, mlp_ratio, init_values=0.1)
+        patches = layout.tokens - layout.prefix
+        self.block = ResBlock(layout.dim, patches, mlp_ratio, norm_layer=Affine, init_values=0.1)
         self.classifier = nn.Linear(layout.dim, outputs)
 
     def forward(self, features: Features, carry: Rows) -> ExitOutput:
