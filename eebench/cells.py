@@ -27,7 +27,15 @@ from eebench.store import Store, read_json, write_json
 from eebench.trace import Trace, collect
 from eebench.train import backbone_phase, fit
 
-__all__ = ["Cell", "backbone_cell", "code_sha256", "method_cell", "open_model", "parameters"]
+__all__ = [
+    "Cell",
+    "backbone_cell",
+    "code_sha256",
+    "method_cell",
+    "open_model",
+    "parameters",
+    "text_of_length",
+]
 
 BACKBONE = "backbone"
 LOGITS_LIMIT = 4 << 30  # bytes of logits a split may keep on disk; beyond it calibration by temperature is left out
@@ -216,7 +224,7 @@ class _Costing:
         self.uncounted: dict[str, int] = {}
         if self.text:
             lengths = (8, 24, 48)
-            counts = [self._columns(exit_costs(model, _of_length(self._first, n))) for n in lengths]
+            counts = [self._columns(exit_costs(model, text_of_length(self._first, n))) for n in lengths]
             for name in counts[0]:
                 self._fits[name] = np.polyfit(lengths, np.stack([c[name] for c in counts]), 2)
         else:
@@ -238,7 +246,7 @@ class _Costing:
 _costs = _Costing
 
 
-def _of_length(inputs: dict[str, torch.Tensor], length: int) -> dict[str, torch.Tensor]:
+def text_of_length(inputs: dict[str, torch.Tensor], length: int) -> dict[str, torch.Tensor]:
     """One sample of exactly ``length`` tokens: what the tokens say does not change what they cost."""
     return {name: column[:1, :1].expand(1, length).contiguous() for name, column in inputs.items()}
 

@@ -133,7 +133,7 @@ def _backbone(spec: RunSpec, loaded: Data) -> tuple[Backbone, list[str]]:
         channels=loaded.channels,
     )
     lines = load_weights(backbone, spec.weights, name=spec.backbone) if backbone.modality == "vision" else []
-    return backbone, lines
+    return backbone, [*getattr(backbone, "notes", ()), *lines]
 
 
 def _buildable(chosen: Chosen, backbone: Backbone, loaded: Data) -> None:

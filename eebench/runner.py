@@ -1,4 +1,4 @@
-"""A run from beginning to end: prepare → train → trace → replay → choose on validation → score on test → time → report."""
+"""A run from end to end: prepare, train, trace, replay, choose on validation, score on test, time, record."""
 
 from __future__ import annotations
 

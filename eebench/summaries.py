@@ -1,4 +1,4 @@
-"""One number per method, honestly: rows of summary.csv and conformal.csv. Knobs come from validation, values from test."""
+"""One number per method: rows of summary.csv and conformal.csv. Knobs come from validation, values from test."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _columns(points: list[Point]) -> tuple[np.ndarray, np.ndarray]:
 def _stopped(logits: np.ndarray, exits: np.ndarray) -> np.ndarray:
     """(N, K) logits of the exit each sample stopped at, read exit by exit from disk."""
     found = np.empty(logits.shape[1:], dtype=np.float64)
-    for exit in np.unique(exits):
-        rows = np.flatnonzero(exits == exit)
-        found[rows] = logits[exit][rows]
+    for position in np.unique(exits):
+        rows = np.flatnonzero(exits == position)
+        found[rows] = logits[position][rows]
     return found

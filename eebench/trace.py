@@ -39,16 +39,14 @@ class Trace:
         return self.prediction == self.targets[:, None]
 
     def save(self, folder: Path, split: str) -> None:
-        """Write ``trace-<split>.npz`` (and ``logits-<split>.npy``) into ``folder``."""
+        """Write ``trace-<split>.npz`` into ``folder``; logits are written by ``collect`` as they come."""
         columns = {name: getattr(self, name) for name in _COLUMNS}
         columns |= {f"seen_{name}": values for name, values in self.seen.items()}
         np.savez_compressed(folder / f"trace-{split}.npz", blocks=np.array(self.blocks), **columns)
-        if self.logits is not None:
-            np.save(folder / f"logits-{split}.npy", self.logits)
 
     @classmethod
     def load(cls, folder: Path, split: str) -> Trace:
-        """Read what ``save`` wrote; logits stay on disk until they are used."""
+        """Read ``trace-<split>.npz``, and ``logits-<split>.npy`` if it is there; logits stay on disk until used."""
         with np.load(folder / f"trace-{split}.npz", allow_pickle=False) as file:
             columns = {name: file[name] for name in _COLUMNS}
             # exit by exit is how a replay reads them: keep every exit's column contiguous

@@ -1,0 +1,280 @@
+"""The command line. It starts fast: torch, timm and pandas are imported when work begins, never before."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from eebench.errors import UserError, did_you_mean
+
+app = typer.Typer(
+    name="eebench",
+    help="Fair, honest benchmarks of early-exit methods for transformers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A Python file with further methods; repeatable.")]
+Methods = Annotated[
+    str, typer.Option("--methods", "-m", help="Comma-separated, with options: 'pabee[patience=3],lgvit'.")
+]
+BackboneName = Annotated[str, typer.Option("--backbone", "-b", help="See 'eebench list backbones'.")]
+DatasetName = Annotated[str, typer.Option("--dataset", "-d", help="See 'eebench list datasets'.")]
+ImageSize = Annotated[int | None, typer.Option(help="Side of the input image in pixels.")]
+PatchSize = Annotated[int | None, typer.Option(help="Side of a patch in pixels.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON and nothing else on standard output.")]
+
+
+@app.command()
+def run(
+    methods: Methods = "all",
+    backbone: BackboneName = "vit_micro",
+    dataset: DatasetName = "digits",
+    seeds: Annotated[str, typer.Option(help="Comma-separated training seeds.")] = "0",
+    budget: Annotated[str, typer.Option(help="smoke, quick, standard or paper.")] = "quick",
+    weights: Annotated[str, typer.Option(help="none, timm, or a .safetensors file or state dict.")] = "none",
+    data_dir: Annotated[Path | None, typer.Option(help="Where the data set lies.")] = None,
+    target: Annotated[str | None, typer.Option(help="A numeric CSV column to predict instead of 'label'.")] = None,
+    image_size: ImageSize = None,
+    patch_size: PatchSize = None,
+    thresholds: Annotated[
+        str | None, typer.Option(help="Comma-separated knob values to replay instead of each rule's own grid.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data, instead of the budget's.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate, instead of the default for the width.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Training batch size.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads; recorded.")] = None,
+    latency_batch_sizes: Annotated[str, typer.Option(help="Batch sizes to time.")] = "1",
+    latency_samples: Annotated[int | None, typer.Option(help="Test samples to time.")] = None,
+    results: Annotated[Path, typer.Option(help="Folder of run directories.")] = Path("results"),
+    reports: Annotated[Path, typer.Option(help="Folder of rendered reports.")] = Path("reports"),
+    plugin: Plugins = None,
+    force: Annotated[bool, typer.Option("--force", help="Redo finished cells.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and an estimate; start nothing.")] = False,
+) -> None:
+    """Train, stop early for real, measure and report: the main job."""
+    from eebench.registry import Registry, split_list
+    from eebench.spec import make_spec
+
+    registry = Registry.installed(plugin)
+    names = list(registry.sources) if methods.strip() == "all" else split_list(methods)
+    for name in names:
+        registry.get(name.partition("[")[0].strip())
+    if methods.strip() != "all" or plugin:
+        _fail_if_broken(registry)
+    spec = make_spec(
+        methods=tuple(names),
+        backbone=backbone,
+        dataset=dataset,
+        seeds=_numbers("--seeds", seeds, int),
+        budget=_one_of("--budget", budget, ("smoke", "quick", "standard", "paper")),
+        weights=weights,
+        data_dir=str(data_dir) if data_dir else None,
+        target=target,
+        image_size=image_size,
+        patch_size=patch_size,
+        thresholds=None if thresholds is None else _numbers("--thresholds", thresholds, float),
+        epochs=epochs,
+        lr=lr,
+        batch_size=batch_size,
+        device=device,
+        threads=threads,
+        latency_batch_sizes=_numbers("--latency-batch-sizes", latency_batch_sizes, int),
+        latency_samples=latency_samples,
+    )
+    from eebench import data
+
+    data.check(dataset, data_dir, image_size=image_size, target=target)
+    _writable("--results", results)
+    _writable("--reports", reports)
+
+    from eebench.progress import Reporter
+    from eebench.runner import execute
+
+    if dry_run:
+        from eebench.plan import print_plan
+
+        print_plan(spec, registry, results)
+        return
+    outcome = execute(spec, registry, results, reporter=Reporter(), force=force)
+    _report(outcome.path, reports)
+    if outcome.failed:
+        names = sorted({cell["label"] for cell in outcome.failed})
+        raise SystemExit(_say(f"failed: {', '.join(names)} (see the report)", 1))
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run directory, or its name under --results.")],
+    results: Annotated[Path, typer.Option(help="Folder of run directories.")] = Path("results"),
+    reports: Annotated[Path, typer.Option(help="Folder of rendered reports.")] = Path("reports"),
+) -> None:
+    """Render a run's report again, from its record alone."""
+    path = run if (run / "run.json").exists() else results / run
+    if not (path / "run.json").exists():
+        known = [p.parent.name for p in results.glob("*/run.json")]
+        raise UserError(f"no run at {run} (no run.json){did_you_mean(run.name, known)}")
+    _writable("--reports", reports)
+    _report(path, reports)
+
+
+@app.command()
+def cost(
+    methods: Methods = "all",
+    backbone: BackboneName = "vit_b",
+    classes: Annotated[int, typer.Option(min=1, help="Classes of the classifiers.")] = 100,
+    image_size: ImageSize = None,
+    patch_size: PatchSize = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Text backbones: length in tokens.")] = 128,
+    plugin: Plugins = None,
+    as_json: Json = False,
+) -> None:
+    """What early exit would cost, before anything is trained."""
+    from eebench.registry import Registry
+
+    registry = Registry.installed(plugin)
+    _fail_if_broken(registry)
+    from eebench.cost import cost_tables, print_costs
+
+    tables = cost_tables(registry.choose(methods), backbone, classes, image_size, patch_size, tokens)
+    print_costs(tables, backbone, as_json=as_json)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(help="methods, backbones or datasets")],
+    plugin: Plugins = None,
+) -> None:
+    """What there is to choose from."""
+    kind = _one_of("list", what, ("methods", "backbones", "datasets"))
+    rows: dict[str, str] = {}
+    if kind == "methods":
+        from eebench.cards import summary
+        from eebench.registry import Registry
+
+        registry = Registry.installed(plugin)
+        rows = {name: summary(source) for name, source in registry.sources.items()}
+        for reason in registry.broken.values():
+            _say(f"set aside: {reason}")
+    elif kind == "backbones":
+        from eebench import backbones
+
+        rows = backbones.known()
+    else:
+        from eebench import data
+
+        rows = data.known()
+    width = max(map(len, rows), default=0)
+    for name, text in rows.items():
+        typer.echo(f"{name:<{width}}  {text}")
+
+
+@app.command()
+def show(method: str, plugin: Plugins = None) -> None:
+    """A method's card: equations, positions, hyper-parameters, what paper and code do, numbers, BibTeX."""
+    from eebench.cards import card_text
+    from eebench.registry import Registry
+
+    text = card_text(Registry.installed(plugin).get(method))
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console().print(Markdown(text))
+    else:
+        typer.echo(text)
+
+
+@app.command()
+def info() -> None:
+    """Versions, hardware, and what is missing."""
+    from eebench.environment import OPTIONAL, describe, versions
+
+    missing = [name for name in OPTIONAL if versions()[name] is None]
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    for name, value in describe(device).items():
+        typer.echo(f"{name:<14} {value if value is not None else '-'}")
+    if missing:
+        typer.echo(f"missing, optional: {', '.join(missing)}")
+    if device == "cpu":
+        typer.echo("no CUDA device: the GPU columns of a report stay empty")
+
+
+def main() -> NoReturn:
+    """Entry point: user errors become one line and exit status 2."""
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except UserError as error:
+        sys.exit(_say(f"error: {error}", 2))
+    except KeyboardInterrupt:
+        sys.exit(_say("interrupted; finished cells are kept and will be reused", 130))
+    except typer.Exit as error:
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.exit(1)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # click's own usage errors
+            sys.exit(_say(f"error: {' '.join(error.format_message().split())}", 2))
+        raise
+
+
+def _report(path: Path, reports: Path) -> None:
+    from eebench.report import print_comparison, render
+
+    written = render(path, reports / path.name)
+    from rich.console import Console
+
+    print_comparison(path, Console())
+    for name in ("html", "md"):
+        for file in written.values():
+            if str(file).endswith(f"report.{name}"):
+                typer.echo(f"report: {file}")
+    typer.echo(f"record: {path}")
+
+
+def _numbers(option: str, text: str, kind: type) -> tuple:
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    if not items:
+        raise UserError(f"{option}: empty; give at least one number")
+    try:
+        return tuple(kind(item) for item in items)
+    except ValueError:
+        what = "whole numbers" if kind is int else "numbers"
+        raise UserError(f"{option}: '{text}' is not a list of {what} separated by commas") from None
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise UserError(f"{option}: '{value}' is not one of {', '.join(known)}{did_you_mean(value, known)}")
+    return value
+
+
+def _writable(option: str, folder: Path) -> None:
+    """A folder that is a file, or lies where nothing may be written, is an error before hours of work, not after."""
+    import os
+
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{option}: {folder} is a file")
+    parent = folder
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UserError(f"{option}: {folder} cannot be written to")
+
+
+def _fail_if_broken(registry) -> None:  # type: ignore[no-untyped-def]
+    for reason in registry.broken.values():
+        raise UserError(reason)
+
+
+def _say(text: str, status: int = 0) -> int:
+    typer.echo(text, err=True)
+    return status

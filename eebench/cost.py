@@ -1,0 +1,105 @@
+"""``eebench cost``: parameters and MACs of early exit on a backbone, before anything is trained."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import torch
+
+from eebench import backbones
+from eebench.backbones.base import Backbone
+from eebench.cells import parameters, text_of_length
+from eebench.data.base import Task
+from eebench.measure.macs import ExitCosts, exit_costs
+from eebench.model import EarlyExitModel
+from eebench.registry import Chosen
+
+__all__ = ["cost_tables", "print_costs"]
+
+
+def cost_tables(
+    methods: list[Chosen],
+    backbone: str,
+    classes: int,
+    image_size: int | None = None,
+    patch_size: int | None = None,
+    tokens: int = 128,
+) -> dict[str, dict[str, Any]]:
+    """Costs per method.
+
+    Returns:
+        By method label: ``params_m`` and ``params_backbone_m`` (millions), and ``exits``: a row per exit and one,
+        ``exit = "none"``, for a sample that never stops, each with ``gmacs`` up to and including that exit, its parts
+        ``gmacs_backbone``, ``gmacs_heads`` and ``gmacs_gates``, and the two speed-ups that need no clock. A method
+        that makes no sense on the backbone has ``skipped`` instead.
+    """
+    task = Task(classes=classes)
+    tables: dict[str, dict[str, Any]] = {}
+    for chosen in methods:
+        net = backbones.create(backbone, outputs=classes, image_size=image_size, patch_size=patch_size)
+        why = chosen.cls.skip(net, task)
+        if why is not None:
+            tables[chosen.label] = {"skipped": why}
+            continue
+        model = EarlyExitModel(net, chosen.create(task).build(net)).eval()
+        total, own, _ = parameters(model)
+        costs = exit_costs(model, _example(net, tokens))
+        tables[chosen.label] = {
+            "params_m": round(total / 1e6, 4),
+            "params_backbone_m": round(own / 1e6, 4),
+            "exits": _rows(costs, net.depth),
+        }
+    return tables
+
+
+def _rows(costs: ExitCosts, depth: int) -> list[dict[str, Any]]:
+    rows = []
+    last = len(costs.blocks) - 1
+    for i, block in enumerate(costs.blocks):
+        rows.append(
+            {
+                "exit": "none" if i == last else block,
+                "gmacs": round(float(costs.total[i]) / 1e9, 6),
+                "gmacs_backbone": round(float(costs.backbone[i]) / 1e9, 6),
+                "gmacs_heads": round(float(costs.heads[i]) / 1e9, 6),
+                "gmacs_gates": round(float(costs.gates[i]) / 1e9, 6),
+                "speedup_layers": round(depth / block, 4),
+                "speedup_macs": round(costs.plain / float(costs.total[i]), 4),
+            }
+        )
+    return rows
+
+
+def _example(net: Backbone, tokens: int) -> torch.Tensor | dict[str, torch.Tensor]:
+    if net.modality == "text":
+        return text_of_length(net.prepare(["a"]), tokens)  # type: ignore[arg-type]
+    embed = getattr(net.net, "patch_embed", None)  # ViT and Swin know their size there, a ResNet's adapter itself
+    rows, columns = (net.image_size, net.image_size) if embed is None else embed.img_size  # type: ignore[misc]
+    return torch.zeros(1, 3, rows, columns)
+
+
+def print_costs(tables: dict[str, dict[str, Any]], backbone: str, *, as_json: bool) -> None:
+    """Tables on standard output, or one JSON object and nothing else."""
+    if as_json:
+        json.dump(tables, sys.stdout, indent=1)
+        sys.stdout.write("\n")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for label, table in tables.items():
+        if "skipped" in table:
+            console.print(f"{label} on {backbone}: skipped, {table['skipped']}\n", markup=False)
+            continue
+        own = f"{table['params_backbone_m']:.2f} M of them the backbone's"
+        title = f"{label} on {backbone}: {table['params_m']:.2f} M parameters, {own}"
+        grid = Table(title=title, title_justify="left")
+        for name in ("exit", "GMACs", "backbone", "heads", "gates", "layers", "MACs"):
+            grid.add_column(name + (" speed-up" if name in ("layers", "MACs") else ""), justify="right")
+        for row in table["exits"]:
+            parts = [f"{row[k]:.4g}" for k in ("gmacs", "gmacs_backbone", "gmacs_heads", "gmacs_gates")]
+            grid.add_row(str(row["exit"]), *parts, f"{row['speedup_layers']:.2f}x", f"{row['speedup_macs']:.2f}x")
+        console.print(grid)
