@@ -58,7 +58,7 @@ def print_plan(spec: RunSpec, registry: Registry, results: Path) -> None:
             table.add_row(label, name, "backbone and exits" if whole else "exits", str(epochs), note)
     console.print(table)
     console.print(
-        f"about {total / 60:.1f} minutes of training (from timed batches, {per_batch * 1e3:.0f} ms each), then traces and "
+        f"about {total / 60:.1f} minutes of training (timed batches: {per_batch * 1e3:.0f} ms each), then tracing and "
         "latency; nothing was started",
         highlight=False,
     )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eebench.errors import UserError, did_you_mean
@@ -9,20 +13,45 @@ from eebench.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from eebench.backbones.base import Backbone
 
-__all__ = ["ALIASES", "create", "known"]
+__all__ = ["ALIASES", "HUB", "create", "known"]
 
 ALIASES = {
-    "vit_micro": "ViT of 12 blocks, 64 wide, 4 heads: the embedded default, trains from scratch in a minute",
+    "vit_micro": "vit_micro",
     "vit_ti": "vit_tiny_patch16_224",
     "vit_s": "vit_small_patch16_224",
     "vit_b": "vit_base_patch16_224",
+    "deit_ti": "deit_tiny_distilled_patch16_224",
+    "deit_s": "deit_small_distilled_patch16_224",
+    "deit_b": "deit_base_distilled_patch16_224",
+    "swin_ti": "swin_tiny_patch4_window7_224",
+    "swin_s": "swin_small_patch4_window7_224",
+    "swin_b": "swin_base_patch4_window7_224",
+    "resnet18": "resnet18",
+    "resnet50": "resnet50",
 }
-MICRO = {"embed_dim": 64, "depth": 12, "num_heads": 4, "patch_size": 2, "img_size": 8}
+"""Short names of vision backbones and timm's own."""
+
+HUB = ("bert-base-uncased", "albert-base-v2", "roberta-base", "distilbert-base-uncased")
+"""Text backbones people start from, as the hub names them."""
+
+FAMILIES = {
+    "vision_transformer": "vit",
+    "vision_transformer_hybrid": "vit",
+    "deit": "vit",
+    "swin_transformer": "swin",
+    "resnet": "resnet",
+}
+"""timm's modules, and the module here that adapts their models."""
+
+TEXT_NAME = re.compile(r"hf:|[\w.-]+/[\w.-]+$|(distil|xlm-|mini)?(bert|albert|roberta|lm)\b", re.IGNORECASE)
 
 
 def known() -> dict[str, str]:
-    """Short names and what they stand for. Any timm VisionTransformer is taken by its own name as well."""
-    return dict(ALIASES)
+    """Names and what they stand for. Any other model of these families is taken by its own timm or hub name."""
+    micro = {"vit_micro": "ViT of 12 blocks, 64 wide, 4 heads: the embedded default, trains from scratch in a minute"}
+    vision = {name: f"timm {full}" for name, full in ALIASES.items()}
+    text = dict.fromkeys(HUB, "text, from the hub; a folder with its config.json works as well")
+    return vision | micro | text
 
 
 def create(
@@ -33,34 +62,62 @@ def create(
     patch_size: int | None = None,
     channels: int = 3,
 ) -> Backbone:
-    """Build a backbone with fresh weights.
+    """Build a backbone: a vision one with fresh weights, a text one with its own and a fresh classifier.
 
     Args:
-        name: an alias or a timm model name.
+        name: an alias, a timm model name, a text model's hub name, or the folder of a text model.
         outputs: width of the classifier.
-        image_size: side of the square input in pixels; None for the model's own.
-        patch_size: side of a patch in pixels; None for the model's own.
+        image_size: side of the square input in pixels; None for the model's own. Vision only, as are the next two.
+        patch_size: side of a patch in pixels; None for the model's own. A ResNet has no patches and leaves it out.
         channels: input channels.
 
     Raises:
         UserError: no such model, one of a family without an adapter, or sizes it cannot be built with.
     """
-    import timm
-    from timm.models.vision_transformer import VisionTransformer
+    full = ALIASES.get(name)
+    if full is None and _is_text(name):
+        from eebench.backbones.text import create_text
 
-    from eebench.backbones.vit import ViT
-
-    sizes = {k: v for k, v in {"img_size": image_size, "patch_size": patch_size}.items() if v is not None}
-    full = ALIASES.get(name, name)
+        return create_text(name.removeprefix("hf:"), outputs=outputs)
+    full = full or name
+    family = import_module(f"eebench.backbones.{_family(full)}")
     try:
-        if name == "vit_micro":
-            net = VisionTransformer(**{**MICRO, **sizes}, in_chans=channels, num_classes=outputs)
-        elif timm.is_model(full):
-            net = timm.create_model(full, pretrained=False, num_classes=outputs, in_chans=channels, **sizes)
-        else:
-            raise UserError(f"unknown backbone '{name}'{did_you_mean(name, [*ALIASES, *timm.list_models('vit_*')])}")
-    except (AssertionError, TypeError, ValueError) as error:
-        raise UserError(f"backbone '{name}' cannot be built with {sizes}: {error}") from None
-    if isinstance(net, VisionTransformer):
-        return ViT(net)
-    raise UserError(f"backbone '{name}' is a {type(net).__name__}, a family eebench has no adapter for")
+        return family.build(full, outputs=outputs, image_size=image_size, patch_size=patch_size, channels=channels)
+    except (AssertionError, TypeError, ValueError, RuntimeError) as error:
+        sizes = {"image_size": image_size, "patch_size": patch_size, "channels": channels}
+        given = ", ".join(f"{key} {value}" for key, value in sizes.items() if value is not None)
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"backbone '{name}' cannot be built with {given}: {reason}") from None
+
+
+def _is_text(name: str) -> bool:
+    """A folder, or a name as the text families have it."""
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return name.startswith(("/", ".", "~")) or TEXT_NAME.match(name) is not None
+    if not (folder / "config.json").is_file():
+        raise UserError(f"backbone folder '{name}' has no config.json; a vision model's weights go to --weights")
+    return True
+
+
+def _family(full: str) -> str:
+    """The module here that adapts a model.
+
+    Raises:
+        UserError: no such model, or one without an adapter.
+    """
+    if full == "vit_micro":
+        return "vit"
+    import timm
+
+    if not timm.is_model(full):
+        models = [*ALIASES, *HUB, *(model for module in FAMILIES for model in timm.list_models(module=module))]
+        near = difflib.get_close_matches(full, models, n=1, cutoff=0.6)
+        raise UserError(f"unknown backbone '{full}'{did_you_mean(full, near or ALIASES)}")
+    module = timm.models.model_entrypoint(full).__module__.rpartition(".")[2]
+    if module not in FAMILIES:
+        raise UserError(
+            f"backbone '{full}' is of timm's family '{module}', which eebench has no adapter for; "
+            f"there are adapters for {', '.join(FAMILIES)}"
+        )
+    return FAMILIES[module]

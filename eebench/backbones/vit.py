@@ -5,36 +5,51 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from eebench.api import Features, Layout
 from eebench.backbones.base import Backbone
+from eebench.errors import UserError
 
-__all__ = ["ViT"]
+__all__ = ["ViT", "build", "check_patches"]
+
+MICRO: dict[str, Any] = {"embed_dim": 64, "depth": 12, "num_heads": 4, "patch_size": 2, "img_size": 8}
 
 
 class ViT(Backbone):
-    """Adapter over a timm ``VisionTransformer``. Source: timm, models/vision_transformer.py and models/deit.py."""
+    """Adapter over a timm ``VisionTransformer``. Source: timm, models/vision_transformer.py and models/deit.py.
+
+    A class token that the model's own pooling leaves out (average-pooled models such as ``eva_large_patch14_196``)
+    counts as a plain prefix token (``layout.cls`` is False), so that exits pool as the model itself does.
+
+    Raises:
+        ValueError: the model has no pooling of its own, hence no classifier for one label an image.
+    """
 
     modality = "vision"
+    notes: tuple[str, ...] = ()
 
     def __init__(self, net: VisionTransformer) -> None:
         super().__init__()
+        if not net.global_pool:
+            raise ValueError("a model without pooling (global_pool='') has no classifier to compare exits with")
         self.net = net
-        rows, columns = net.patch_embed.grid_size
+        parts: Any = net  # timm's modules carry no types
+        rows, columns = parts.patch_embed.grid_size
         layout = Layout(
             dim=net.embed_dim,
             prefix=net.num_prefix_tokens,
             grid=(rows, columns),
-            cls=net.cls_token is not None,
+            cls=net.cls_token is not None and net.global_pool not in ("avg", "avgmax", "max"),
             dist=getattr(net, "dist_token", None) is not None,
         )
         self.layouts = (layout,) * len(net.blocks)
-        self.heads = tuple(block.attn.num_heads for block in net.blocks)
-        self.mlp_ratio = net.blocks[0].mlp.fc1.out_features / net.embed_dim
-        self._blocks = tuple(net.blocks)  # indexing a ModuleList costs microseconds a block; a tuple does not
+        self.heads = tuple(_attention_heads(block) for block in parts.blocks)
+        self.mlp_ratio = _mlp_width(parts.blocks[0]) / net.embed_dim
+        self._blocks = tuple(parts.blocks)  # indexing a ModuleList costs microseconds a block; a tuple does not
 
     def embed(self, inputs: Tensor) -> Features:  # type: ignore[override]
         """Images (B, C, H, W) → patch and prefix tokens with positions."""
@@ -52,14 +67,55 @@ class ViT(Backbone):
 
     def classify(self, features: Features) -> Tensor:
         """Final norm, pooling and classifier; DeiT averages its two classifiers."""
-        logits = self.net.forward_head(self.net.norm(features.tokens))
-        return (logits[0] + logits[1]) / 2 if isinstance(logits, tuple) else logits
+        return _averaged(self.net.forward_head(self.net.norm(features.tokens)))
 
     def plain(self, inputs: Tensor) -> Tensor:  # type: ignore[override]
         """The timm model's own forward."""
-        logits = self.net(inputs)
-        return (logits[0] + logits[1]) / 2 if isinstance(logits, tuple) else logits
+        return _averaged(self.net(inputs))
 
     def prepare(self, raw: Sequence[Any]) -> Tensor:
         """Stack image tensors (C, H, W)."""
         return torch.stack(list(raw))
+
+
+def build(name: str, *, outputs: int, image_size: int | None, patch_size: int | None, channels: int) -> ViT:
+    """A fresh ``vit_micro`` or timm model of the family; sizes left None are the model's own.
+
+    Raises:
+        UserError: the image is not a whole number of patches.
+    """
+    given = {"img_size": image_size, "patch_size": patch_size}
+    sizes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    net: Any
+    if name == "vit_micro":
+        net = VisionTransformer(**{**MICRO, **sizes}, in_chans=channels, num_classes=outputs)
+    else:
+        net = timm.create_model(name, pretrained=False, num_classes=outputs, in_chans=channels, **sizes)
+    check_patches(name, net.patch_embed)
+    return ViT(net)
+
+
+def check_patches(name: str, patch_embed: Any) -> None:
+    """Refuse an image that is no whole number of patches: timm would leave its last rows and columns unseen."""
+    (height, width), (rows, columns) = patch_embed.img_size, patch_embed.patch_size
+    if height % rows or width % columns:
+        low = max(height // rows, 1) * rows
+        raise UserError(
+            f"backbone '{name}': {height}x{width} pixels are no whole number of {rows}x{columns} patches; "
+            f"try --image-size {low} or {low + rows}, or another --patch-size"
+        )
+
+
+def _averaged(logits: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+    """One tensor of logits: a DeiT in distillation mode answers with a pair while it trains."""
+    return (logits[0] + logits[1]) / 2 if isinstance(logits, tuple) else logits
+
+
+def _attention_heads(block: Any) -> int:
+    return next(module.num_heads for module in block.modules() if hasattr(module, "num_heads"))
+
+
+def _mlp_width(block: Any) -> int:
+    """Hidden width of a block's MLP; parallel blocks fuse its first layer with the attention's (``in_split``)."""
+    widths = (module.in_features for name, module in block.named_modules() if name.endswith("fc2"))
+    return next(widths, None) or block.in_split[0]

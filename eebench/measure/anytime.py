@@ -91,9 +91,8 @@ def hindsight_improvability(correct: ArrayLike) -> Floats:
         ValueError: wrong shape or empty input.
     """
     right = flags("correct", correct, (None, None))
-    before = np.zeros_like(right)
-    before[:, 1:] = np.logical_or.accumulate(right, 1)[:, :-1]
-    return (before & ~right).sum(0) / np.maximum((~right).sum(0), 1)
+    lost = np.logical_or.accumulate(right, 1) & ~right
+    return lost.sum(0) / np.maximum((~right).sum(0), 1)
 
 
 def confusion(probabilities: ArrayLike, normalise: tuple[float, float] | None = None) -> Floats:

@@ -79,7 +79,7 @@ def thresholds_for_shares(confidence: ArrayLike, shares: ArrayLike) -> Floats:
     thresholds = np.full(len(share), math.inf)
     running = np.ones(len(table), bool)
     for k in range(len(share) - 1):
-        wanted = math.floor(len(table) * share[k] + 1e-9)  # 1e-9: 10 * 0.3 / 1.0 must stay 3
+        wanted = math.floor(len(table) * share[k] + 1e-9)  # 1e-9: 100 * 0.29 must stay 29
         left = table[running, k]
         if 0 < wanted <= len(left):
             thresholds[k] = np.partition(left, len(left) - wanted)[len(left) - wanted]

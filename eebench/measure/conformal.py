@@ -80,7 +80,7 @@ def conformal_quantile(scores: ArrayLike, alpha: float) -> float:
     if np.shape(scores) == (0,):
         return math.inf
     ordered = np.sort(finite("scores", scores, (None,)))
-    rank = math.ceil((len(ordered) + 1) * (1 - alpha) - 1e-9)  # 1e-9: 10 * (1 - 0.3) must stay 7
+    rank = math.ceil((len(ordered) + 1) * (1 - alpha) - 1e-9)  # 1e-9: 100 * (1 - 0.42) must stay 58
     return float(ordered[rank - 1]) if rank <= len(ordered) else math.inf
 
 

@@ -36,7 +36,7 @@ class PABEEOptions:
 
 
 class Patience(ExitRule):
-    """Stop when the last ``patience`` comparisons of neighbouring exits all agreed (paper, section 3.2).
+    """Stop when the last ``patience`` comparisons of neighbouring exits all agreed.
 
     Patience t therefore needs t + 1 exits in a row that say the same; 0 stops at the first exit. The count belongs to
     the sample, so the rule is the same at every batch size.
@@ -44,6 +44,8 @@ class Patience(ExitRule):
     Args:
         tolerance: None for classification (the classes are equal); on regression the values must differ by less,
             each compared with the exit right before it.
+
+    Source: the paper, and repository JetRunner/PABEE, pabee/modeling_bert.py.
     """
 
     knob = Knob("patience", never=1000, always=0, integer=True)  # no backbone has a thousand exits

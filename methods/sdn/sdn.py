@@ -56,7 +56,9 @@ class SDNOptions:
 
 
 def ramp(share: float, epoch: int, epochs: int) -> float:
-    """An exit's loss weight: min(share, 0.01 + share * epoch / epochs), with share its place in the network in (0, 1).
+    """An exit's loss weight: min(share, 0.01 + share * epoch / epochs), epochs counted from 1.
+
+    ``share`` is the exit's place in the network, in (0, 1).
 
     Source: repository yigitcankaya/Shallow-Deep-Networks, where the shares are .15, .3, .45, .6, .75 and .9, the
     exits' places by cost; the final classifier's weight is 1.
@@ -142,7 +144,7 @@ class SDN(Method):
             return (losses * losses.new_tensor(blocks)).sum() / sum(blocks)
         if self.options.training == "ic_only":
             return losses[:-1].sum()
-        weights = [ramp(block / blocks[-1], step.epoch, self.options.ramp_epochs) for block in blocks[:-1]]
+        weights = [ramp(block / blocks[-1], step.epoch + 1, self.options.ramp_epochs) for block in blocks[:-1]]
         return (losses[:-1] * losses.new_tensor(weights)).sum() + losses[-1]
 
 

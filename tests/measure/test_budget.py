@@ -67,6 +67,10 @@ def test_thresholds_by_hand():
     assert apply_thresholds(confidence, thresholds).tolist() == [0, 1, 2, 1]
 
 
+def test_the_last_exit_takes_everyone_left_whatever_its_threshold():
+    assert apply_thresholds([[0.2, 0.4], [0.9, 0.4]], [0.5, math.inf]).tolist() == [1, 0]
+
+
 def test_without_ties_the_shares_are_met():
     solved = msdnet_sweep(confidences(1000), COSTS)
     assert [s.q for s in solved] == [p / 20 for p in range(1, 40)]
@@ -80,6 +84,9 @@ def test_impossible_shares_stop_nobody():
     ties = np.full((10, 3), 0.5)
     thresholds = thresholds_for_shares(ties, [0.1, 0.4, 0.5])
     assert thresholds.tolist() == [0.5, math.inf, -math.inf]  # the tie empties the first exit, none are left
+    assert (
+        apply_thresholds(confidences(100), thresholds_for_shares(confidences(100), [0.29, 0, 0, 0.71])).sum() == 3 * 71
+    )
     few = thresholds_for_shares(np.random.default_rng(0).random((5, 3)), [0.1, 0.1, 0.8])
     assert few.tolist() == [math.inf, math.inf, -math.inf]  # a tenth of 5 samples is nobody
 

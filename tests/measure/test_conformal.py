@@ -20,7 +20,7 @@ def draw(n, rng, classes=5):
 def test_quantile_by_hand():
     scores = [0.5, 0.1, 0.4, 0.2, 0.3, 0.9, 0.8, 0.7, 0.6]
     assert conformal_quantile(scores, 0.1) == 0.9  # rank ceil(10 * .9) = 9
-    assert conformal_quantile(scores, 0.3) == 0.7  # rank 7: 10 * (1 - .3) is a little more than 7 in floating point
+    assert conformal_quantile(np.arange(1, 100), 0.42) == 58  # 100 * (1 - .42) is a little more in floating point
     assert conformal_quantile(scores, 0.5) == 0.5
     assert conformal_quantile(scores, 0.09) == math.inf  # rank 10 of 9
     assert conformal_quantile([], 0.5) == math.inf

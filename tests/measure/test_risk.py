@@ -164,6 +164,14 @@ def test_mended_answers_pay_under_ucb_only():
     assert risk_control(losses, 0.05, method="ucb").index == 1
 
 
+def test_ltt_promises_the_clipped_loss():
+    losses = sums(0, 12)
+    losses[-8:, 1] = -1  # mends most of what it spoils: mean .04
+    found = risk_control(losses, 0.1, method="ltt")
+    assert found.index == 0
+    np.testing.assert_array_equal(found.p_values, risk_control(sums(0, 12), 0.1).p_values)
+
+
 def test_integers_get_the_exact_test_and_floats_hoeffding_bentkus():
     losses = sums(0, 5)
     exact, loose = risk_control(losses, 0.1), risk_control(losses.astype(float), 0.1)

@@ -124,6 +124,7 @@ def test_mean_std():
 def test_overlap():
     a = Interval(0.5, 0.4, 0.6)
     assert overlap(a, Interval(0.65, 0.6, 0.7))  # they touch
+    assert overlap(Interval(0.65, 0.6, 0.7), a)
     assert overlap(a, Interval(0.5, 0.45, 0.55))  # one inside the other
     assert overlap(Interval(0.5, 0.45, 0.55), a)
     assert not overlap(a, Interval(0.7, 0.61, 0.8))

@@ -35,8 +35,8 @@ def test_golden_trace():
 
 
 def test_ramp():
-    # an exit halfway, over ten epochs: 0.01, then 0.05 more an epoch, until 0.5 is reached
-    assert [ramp(0.5, epoch, 10) for epoch in (0, 1, 9, 10, 50)] == pytest.approx([0.01, 0.06, 0.46, 0.5, 0.5])
+    # an exit halfway, over ten epochs: 0.01 and 0.05 an epoch, until 0.5 is reached
+    assert [ramp(0.5, epoch, 10) for epoch in (1, 2, 9, 10, 50)] == pytest.approx([0.06, 0.11, 0.46, 0.5, 0.5])
     assert ramp(0.9, 3, 100) == pytest.approx(0.037)
 
 
@@ -49,7 +49,9 @@ def test_losses(answer):
     inputs, targets = inputs_for(tiny_vit(), 8), classes_for(8)
     expected = {
         ("weighted", 0): lambda a, b, c, d: (a + 2 * b + 3 * c + 4 * d) / 10,
-        ("ramped", 2): lambda a, b, c, d: 0.11 * a + 0.21 * b + 0.31 * c + d,  # 0.01 + share * 2 / 5, shares 1/4 ...
+        ("ramped", 2): lambda a, b, c, d: (
+            0.16 * a + 0.31 * b + 0.46 * c + d
+        ),  # epoch 3 of 5: 0.01 + share * 3 / 5, shares 1/4 ...
         ("ramped", 7): lambda a, b, c, d: 0.25 * a + 0.5 * b + 0.75 * c + d,
         ("ic_only", 0): lambda a, b, c, d: a + b + c,
     }
