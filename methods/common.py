@@ -63,7 +63,7 @@ def linear_exits(
 def depth_weighted_loss(step: TrainStep) -> Tensor:
     """Sum over exits of m L_m / sum of m, with m the exit's block number: deeper exits weigh more.
 
-    Source: repository JetRunner/PABEE, pabee/modeling_bert.py, where every block has an exit, so that m counts exits too;
-    falcon-xu/LGViT calls it ``weighted`` and takes block numbers.
+    Sources: repository JetRunner/PABEE, pabee/modeling_bert.py, where every block has an exit, so that m counts exits
+    too; repository falcon-xu/LGViT calls it ``weighted`` and takes block numbers.
     """
     return joint_loss(step, [visit.block for visit in step.visits])
