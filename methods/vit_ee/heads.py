@@ -68,7 +68,7 @@ class ConvExit(ExitHead):
         outputs: K.
         cls: what becomes of the class token (without one: of the patches' mean): left out (``ignore``), added to
             every patch (``add``), or joined to every patch and both projected back to D by Linear and GELU
-            (``project``; the three readouts of Dense Prediction Transformers, Ranftl et al., ICCV 2021, section 3.1).
+            (``project``; the three readouts of Dense Prediction Transformers, Ranftl et al., ICCV 2021).
     """
 
     def __init__(self, layout: Layout, outputs: int, *, cls: Literal["ignore", "add", "project"]) -> None:
