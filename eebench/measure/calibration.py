@@ -238,7 +238,7 @@ def fit_temperature(logits: ArrayLike, targets: ArrayLike) -> float:
         top = scaled.max(1)
         return float((top + np.log(np.exp(scaled - top[:, None]).sum(1))).mean())
 
-    found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-6})
+    found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-4})
     return float(np.exp(found.x))
 
 

@@ -35,18 +35,18 @@ def per_sample_correct(predictions: ArrayLike, targets: ArrayLike) -> Mask:
     return predicted == (target[:, None] if columns else target)
 
 
-def score(metric: str, predictions: ArrayLike, targets: ArrayLike) -> float:
+def score(metric: str, predictions: ArrayLike, targets: ArrayLike, counts: ArrayLike | None = None) -> float:
     """The task's metric over a split.
 
-    ==================  ===========================================================================  ========
-    ``accuracy``        share of samples classified correctly                                        [0, 1]
-    ``mcc``             Matthews correlation, for K classes in Gorodkin's form (2004):               [-1, 1]
-                        ``(c s - sum p_k t_k) / sqrt((s^2 - sum p_k^2)(s^2 - sum t_k^2))``
-                        with c right of s samples, p_k predicted and t_k true samples of class k
-    ``f1``              ``2 TP / (2 TP + FP + FN)``, class 1 being the positive one of two           [0, 1]
-    ``accuracy_f1``     mean of accuracy and f1                                                      [0, 1]
-    ``pearson_spearman``  mean of Pearson's r and Spearman's rho (average ranks for ties)            [-1, 1]
-    ==================  ===========================================================================  ========
+    =====================  ========================================================================  ========
+    ``accuracy``           share of samples classified correctly                                     [0, 1]
+    ``mcc``                Matthews correlation, for K classes in Gorodkin's form (2004):            [-1, 1]
+                           ``(c s - sum p_k t_k) / sqrt((s^2 - sum p_k^2)(s^2 - sum t_k^2))``
+                           with c right of s samples, p_k predicted and t_k true samples of class k
+    ``f1``                 ``2 TP / (2 TP + FP + FN)``, class 1 being the positive one of two        [0, 1]
+    ``accuracy_f1``        mean of accuracy and f1                                                   [0, 1]
+    ``pearson_spearman``   mean of Pearson's r and Spearman's rho (average ranks for ties)           [-1, 1]
+    =====================  ========================================================================  ========
 
     Where a metric is 0/0 it is 0, so a model that collapsed to one answer gets no credit and no NaN: ``mcc`` when all
     predictions or all targets are one class, ``f1`` when class 1 is neither predicted nor present, the correlations
@@ -56,61 +56,71 @@ def score(metric: str, predictions: ArrayLike, targets: ArrayLike) -> float:
         metric: one of :data:`METRICS`.
         predictions: (N,) predicted classes (int), or values (float) for ``pearson_spearman``.
         targets: (N,) true classes or values.
+        counts: (N,) int, how often each sample counts (a bootstrap resample); None: once.
 
     Returns:
         The score.
 
     Raises:
-        ValueError: unknown metric, wrong shape, empty input, NaN, or labels other than 0 and 1 for f1.
+        ValueError: unknown metric, wrong shape, empty input, NaN, counts that are negative or all 0, or labels other
+            than 0 and 1 for f1.
     """
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
-    return float(METRICS[metric](predictions, targets))
+    weights = np.ones(len(np.atleast_1d(targets)))
+    if counts is not None:
+        weights = class_labels("counts", counts, weights.shape).astype(float)
+        if not weights.any():
+            raise ValueError("counts are all 0")
+    return float(METRICS[metric](predictions, targets, weights))
 
 
-def _accuracy(predictions: ArrayLike, targets: ArrayLike) -> float:
-    return float(per_sample_correct(np.ravel(predictions), targets).mean())
+def _accuracy(predictions: ArrayLike, targets: ArrayLike, weights: Floats) -> float:
+    target = class_labels("targets", targets, (None,))
+    return float((class_labels("predictions", predictions, target.shape) == target) @ weights / weights.sum())
 
 
-def _mcc(predictions: ArrayLike, targets: ArrayLike) -> float:
+def _mcc(predictions: ArrayLike, targets: ArrayLike, weights: Floats) -> float:
     target = class_labels("targets", targets, (None,))
     predicted = class_labels("predictions", predictions, target.shape)
     classes = int(max(target.max(), predicted.max())) + 1
-    true_counts = np.bincount(target, minlength=classes).astype(float)
-    predicted_counts = np.bincount(predicted, minlength=classes).astype(float)
-    n, right = float(len(target)), float((predicted == target).sum())
-    spread = (n * n - predicted_counts @ predicted_counts) * (n * n - true_counts @ true_counts)
-    return (right * n - predicted_counts @ true_counts) / np.sqrt(spread) if spread else 0.0
+    of_target, of_predicted = (np.bincount(labels, weights, classes) for labels in (target, predicted))
+    n, right = float(weights.sum()), float((predicted == target) @ weights)
+    spread = (n * n - of_predicted @ of_predicted) * (n * n - of_target @ of_target)
+    return float((right * n - of_predicted @ of_target) / np.sqrt(spread)) if spread else 0.0
 
 
-def _f1(predictions: ArrayLike, targets: ArrayLike) -> float:
+def _f1(predictions: ArrayLike, targets: ArrayLike, weights: Floats) -> float:
     target = class_labels("targets", targets, (None,), below=2)
     predicted = class_labels("predictions", predictions, target.shape, below=2)
-    found, either = float(predicted @ target), float(predicted.sum() + target.sum())
+    found, either = float(predicted * target @ weights), float((predicted + target) @ weights)
     return 2 * found / either if either else 0.0
 
 
-def _accuracy_f1(predictions: ArrayLike, targets: ArrayLike) -> float:
-    return (_accuracy(predictions, targets) + _f1(predictions, targets)) / 2
+def _accuracy_f1(predictions: ArrayLike, targets: ArrayLike, weights: Floats) -> float:
+    return (_accuracy(predictions, targets, weights) + _f1(predictions, targets, weights)) / 2
 
 
-def _pearson_spearman(predictions: ArrayLike, targets: ArrayLike) -> float:
+def _pearson_spearman(predictions: ArrayLike, targets: ArrayLike, weights: Floats) -> float:
     target = finite("targets", targets, (None,))
     predicted = finite("predictions", predictions, target.shape)
-    return (_correlation(predicted, target) + _correlation(_ranks(predicted), _ranks(target))) / 2
+    here = weights > 0
+    x, y, w = predicted[here], target[here], weights[here]
+    return (_correlation(x, y, w) + _correlation(_ranks(x, w), _ranks(y, w), w)) / 2
 
 
-def _correlation(a: Floats, b: Floats) -> float:
+def _correlation(a: Floats, b: Floats, weights: Floats) -> float:
     if np.ptp(a) == 0 or np.ptp(b) == 0:  # asked of the values: a rounded mean would leave a constant some variance
         return 0.0
-    a, b = a - a.mean(), b - b.mean()
-    return float(np.clip(a @ b / np.sqrt((a @ a) * (b @ b)), -1, 1))
+    a, b = (x - x @ weights / weights.sum() for x in (a, b))
+    return float(np.clip((a * weights) @ b / np.sqrt(((a * a) @ weights) * ((b * b) @ weights)), -1, 1))
 
 
-def _ranks(values: Floats) -> Floats:
+def _ranks(values: Floats, weights: Floats) -> Floats:
     """Ranks from 1, ties sharing their mean rank."""
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (counts.cumsum() - (counts - 1) / 2)[group]
+    _, group = np.unique(values, return_inverse=True)
+    sizes = np.bincount(group, weights)
+    return (sizes.cumsum() - (sizes - 1) / 2)[group]
 
 
 METRICS = {

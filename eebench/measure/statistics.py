@@ -118,15 +118,20 @@ def score_drop(
     if metric == "accuracy":
         before, after = (quality.per_sample_correct(p, targets) for p in (plain, predictions))
         return paired_bootstrap(before, after, n=n, seed=seed, level=level)
+    _check_resampling(n, level)
 
-    whole = np.result_type(np.asarray(plain), np.asarray(predictions), np.asarray(targets)).kind in "iub"
+    def drop(counts: np.ndarray | None = None) -> float:
+        return quality.score(metric, plain, targets, counts) - quality.score(metric, predictions, targets, counts)
 
-    def of(rows: np.ndarray) -> float:  # one table of floats resampled; classes are whole again when scored
-        rows = rows.astype(np.int64) if whole else rows
-        return quality.score(metric, rows[:, 0], rows[:, 1])
-
-    before, after = (np.stack([np.asarray(p), np.asarray(targets)], 1) for p in (plain, predictions))
-    return paired_bootstrap(before, after, of, n, seed, level)
+    estimate = drop()  # on all samples, and the check that the three arrays fit
+    # Which of several equal rows is drawn does not matter: keep one of each, and draw how often it counts.
+    rows = [np.asarray(x) for x in (plain, predictions, targets)]
+    _, first, sizes = np.unique(np.stack(rows, 1), axis=0, return_index=True, return_counts=True)
+    plain, predictions, targets = (x[first] for x in rows)
+    rng = np.random.default_rng(seed)
+    total = int(sizes.sum())
+    draws = [drop(row) for k in _chunks(n, len(sizes)) for row in rng.multinomial(total, sizes / total, k)]
+    return _interval(estimate, np.array(draws), level)
 
 
 def bootstrap_ratio(

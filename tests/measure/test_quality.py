@@ -59,6 +59,24 @@ def test_perfect_and_inverted():
     assert score("mcc", np.array([1, 0, 1]), np.array([0, 1, 0])) == -1
 
 
+@pytest.mark.parametrize("metric", sorted(METRICS))
+def test_counts_are_repetitions(metric):
+    rng = np.random.default_rng(4)
+    targets, predictions, counts = rng.integers(2, size=40), rng.integers(2, size=40), rng.integers(4, size=40)
+    if metric == "pearson_spearman":
+        targets, predictions = targets + rng.random(40).round(1), predictions + rng.random(40)
+    repeated = score(metric, predictions.repeat(counts), targets.repeat(counts))
+    assert score(metric, predictions, targets, counts) == pytest.approx(repeated)
+    assert score(metric, predictions, targets) == pytest.approx(score(metric, predictions, targets, np.ones(40, int)))
+
+
+def test_counts_that_leave_a_constant():
+    assert score("pearson_spearman", [1.0, 1.0, 2.0], [1.0, 2.0, 3.0], [3, 4, 0]) == 0
+    for counts in ([0, 0, 0], [1, -1, 1], [1, 1]):
+        with pytest.raises(ValueError, match="counts"):
+            score("accuracy", [0, 1, 1], [0, 1, 1], counts)
+
+
 def test_per_sample_correct_by_exit():
     got = per_sample_correct(np.array([[0, 1], [2, 2]]), np.array([1, 2]))
     assert got.tolist() == [[False, True], [True, True]]

@@ -91,6 +91,23 @@ def test_score_drop_for_every_kind_of_metric():
     assert 0 < drop.low < drop.estimate < drop.high
 
 
+def test_score_drop_resamples_what_a_loop_resamples():
+    rng = np.random.default_rng(6)
+    targets = rng.integers(2, size=150)
+    plain, early = (np.where(rng.random(150) < share, targets, 1 - targets) for share in (0.9, 0.8))
+    rows = np.stack([plain, early, targets], 1)
+
+    def drop(table):
+        before, after, true = table.astype(int).T
+        return score("mcc", before, true) - score("mcc", after, true)
+
+    fast = score_drop("mcc", plain, early, targets, n=4000)
+    loop = paired_bootstrap(rows, rows * 0, lambda table: drop(table) if table.any() else 0.0, n=4000)
+    assert fast.estimate == pytest.approx(loop.estimate)
+    assert fast.low == pytest.approx(loop.low, abs=0.1 * (loop.high - loop.low))
+    assert fast.high == pytest.approx(loop.high, abs=0.1 * (loop.high - loop.low))
+
+
 def test_ratio_by_loop():
     rng = np.random.default_rng(0)
     baseline = rng.gamma(20, size=(4, 60))
@@ -162,6 +179,8 @@ def test_mann_whitney_equals_counting_pairs():
         lambda: noise_flag([0, 1]),
         lambda: mann_whitney([], [1]),
         lambda: score_drop("accuracy", [0, 1], [0, 1, 1], [0, 1, 1]),
+        lambda: score_drop("mcc", [0, 1], [0, 1, 1], [0, 1, 1]),
+        lambda: score_drop("mcc", [0, 1], [0, 1], [0, 1], n=0),
     ],
 )
 def test_bad_input(call):

@@ -71,7 +71,8 @@ def test_choosing_a_point():
     assert at_drop(MACS, SCORE, plain_score=0.99, drop=0.01) is None
     assert at_budget(MACS, SCORE, 0.7) == 2  # the dominated point at .7 is affordable and worse
     assert at_budget(MACS, SCORE, 0.3) == 0
-    assert at_budget(MACS, SCORE, 0.29) is None
+    assert at_budget(MACS, SCORE, 0.2999) is None
+    assert at_budget([0.1 + 0.2], [0.5], 0.3) == 0  # over by rounding only
     assert at_budget([0.5, 0.4], [0.8, 0.8], 1.0) == 1  # the cheaper of equals
     assert at_drop([0.4, 0.4], [0.8, 0.9], 0.9, 0.1) == 1  # the better of equals
 
