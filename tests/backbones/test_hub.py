@@ -37,6 +37,10 @@ def fails(name: Path | str, *words: str, **options) -> None:
         assert word in message, message
 
 
+def edit(file: Path, **changes) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_encoder_is_the_checkpoints_and_the_classifier_new(tmp_path, family):
     folder = write(tmp_path, family)
@@ -55,6 +59,7 @@ def test_the_encoder_is_the_checkpoints_and_the_classifier_new(tmp_path, family)
         assert torch.equal(tensor, stored[name]), name
     assert first.notes == ("new: classifier",)
     assert first.training
+    assert first.net.training
 
 
 @pytest.mark.parametrize("width", [5, 2])
@@ -84,6 +89,7 @@ def test_half_precision_checkpoints_become_float32(tmp_path):
     folder = write(tmp_path, "bert")
     weights = load_file(folder / "model.safetensors")
     save_file({k: v.half() for k, v in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+    edit(folder / "config.json", dtype="float16", torch_dtype="float16")
     backbone = create_text(str(folder), outputs=3)
     assert {p.dtype for p in backbone.parameters()} == {torch.float32}
 
@@ -93,6 +99,14 @@ def test_a_state_dict_without_code_in_it_is_read(tmp_path):
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     assert create_text(str(folder), outputs=3).notes == ("new: classifier",)
+
+
+def test_padding_goes_behind_the_text_whatever_the_tokenizer_prefers(tmp_path):
+    folder = write(tmp_path, "bert")
+    edit(folder / "tokenizer_config.json", padding_side="left")
+    ids = create_text(str(folder), outputs=3).prepare(TEXTS)["input_ids"]
+    assert len(ids[:, 0].unique()) == 1  # the class token
+    assert (ids[0] == 0).nonzero().min() > 0
 
 
 class Bomb:
@@ -165,8 +179,7 @@ def test_broken_folders_fail_in_one_line(tmp_path):
 )
 def test_parts_that_do_not_fit_each_other_fail_in_one_line(tmp_path, change, words):
     folder = write(tmp_path, "bert")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | change))
+    edit(folder / "config.json", **change)
     fails(folder, words)
 
 

@@ -17,6 +17,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from eebench.api import Features
 from eebench.backbones.text import TextBackbone, create_text
+from eebench.measure.macs import exit_costs
 from eebench.model import EarlyExitModel
 from eebench.parts import LinearExit
 from eebench.rules import Confidence
@@ -215,6 +216,17 @@ def test_alberts_groups_of_two_layers_are_one_block(tmp_path):
     inputs = backbone.prepare(TEXTS)
     assert backbone.depth == 4
     torch.testing.assert_close(backbone.classify(walk(backbone, inputs)[-1]), backbone.plain(inputs), **CLOSE)
+
+
+def test_every_block_costs_the_same_shared_or_not(backbone):
+    inputs, width, mlp = backbone.prepare(TEXTS[1:2]), 32, 64
+    length = inputs["input_ids"].shape[1]
+    products = length * (4 * width * width + 2 * width * mlp) + 2 * length * length * width
+    norms = 2 * 5 * length * width  # fvcore's convention: 5 an element
+    exits = {block: LinearExit(backbone.layouts[block - 1], 3) for block in (1, 2, 3)}
+    costs = exit_costs(EarlyExitModel(backbone, exits).eval(), inputs)
+    assert np.diff(costs.backbone)[:2].tolist() == [products + norms] * 2
+    assert costs.backbone[-1] == costs.plain
 
 
 def test_roberta_carries_no_unused_pooler(folders):
