@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -79,7 +80,9 @@ def fit_weights(backbone: Backbone, state: State, *, name: str, source: str) -> 
     wanted: State = net.state_dict()
     raw, unused = _strip_prefix(state, wanted)
     try:
-        fitted = _adapt_channels(_family_filter(backbone)(dict(raw), net), net)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"timm\.layers\.interpolate")  # about its own indexing
+            fitted = _adapt_channels(_family_filter(backbone)(dict(raw), net), net)
     except (AssertionError, AttributeError, LookupError, RuntimeError, ValueError) as error:
         why = _misfit(raw, wanted, set()) or str(error).splitlines()[0]
         raise UserError(f"{source} do not fit {name}: {why}") from None
@@ -87,7 +90,7 @@ def fit_weights(backbone: Backbone, state: State, *, name: str, source: str) -> 
     fault = _misfit(fitted, wanted, new)
     if fault:
         raise UserError(f"{source} do not fit {name}: {fault}")
-    loaded = {key: value for key, value in fitted.items() if key in wanted and key not in new}
+    loaded = {key: fitted[key] for key in wanted if key in fitted and key not in new}
     net.load_state_dict(loaded, strict=False)
     unused += [key for key in fitted if key not in wanted]
     millions = sum(value.numel() for key, value in net.named_parameters() if key in loaded) / 1e6
