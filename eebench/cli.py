@@ -192,6 +192,48 @@ def show(method: str, plugin: Plugins = None) -> None:
 
 
 @app.command()
+def check(
+    methods: Annotated[
+        str, typer.Argument(help="Methods to check, as for run; empty: those of --plugin, else all.")
+    ] = "",
+    plugin: Plugins = None,
+    backbone: Annotated[str, typer.Option(help="Only these kinds: vit, deit, swin, resnet, text.")] = "",
+) -> None:
+    """Does a method keep the contract? Prints what holds and what does not, in words."""
+    from eebench.registry import Registry
+
+    registry = Registry.installed(plugin)
+    _fail_if_broken(registry)
+    mine = [name for name, source in registry.sources.items() if source.cls is not None]
+    chosen = registry.choose(methods or ",".join(mine) or "all")
+    from eebench.check import KINDS, check_method
+
+    kinds = tuple(_one_of("--backbone", k.strip(), KINDS) for k in backbone.split(",") if k.strip()) or KINDS
+    broken = 0
+    for method in chosen:
+        typer.echo(method.label)
+        for finding in check_method(method, kinds):
+            mark = {"holds": "ok  ", "broken": "FAIL", "skipped": "skip"}[finding.status]
+            typer.echo(f"  {mark} {finding.backbone:<6} {finding.words}")
+            broken += finding.status == "broken"
+    if broken:
+        raise SystemExit(_say(f"{broken} promises do not hold", 1))
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the method, a Python identifier in lower case.")],
+    file: Annotated[bool, typer.Option("--file", help="One plugin file instead of an installable folder.")] = False,
+    folder: Annotated[Path, typer.Option("--in", help="Where to write it.")] = Path(),
+) -> None:
+    """Write the start of a method of your own; it passes 'eebench check' as it stands."""
+    from eebench.scaffold import write_method
+
+    for line in write_method(name, folder, one_file=file):
+        typer.echo(line)
+
+
+@app.command()
 def info() -> None:
     """Versions, hardware, and what is missing."""
     from eebench.environment import OPTIONAL, describe, versions
