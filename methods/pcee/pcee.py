@@ -16,7 +16,7 @@ from eebench.data.base import Task
 from eebench.parts import joint_loss
 from eebench.rules import quantile_grid
 
-__all__ = ["PCEE", "PCEEOptions", "PatientConfidence", "exit_weights", "normalised_entropy"]
+__all__ = ["PCEE", "PCEEOptions", "PatientConfidence", "exit_weights"]
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,6 @@ class PCEEOptions:
             raise ValueError("patience must be at least 1")
 
 
-def normalised_entropy(logits: Tensor) -> Tensor:
-    """Entropy of the softmax over its largest possible value, ln K: (B,) in [0, 1], 1 knows nothing."""
-    return entropy(logits) / math.log(logits.shape[-1])
-
-
 def exit_weights(blocks: Sequence[int], kind: str) -> list[int]:
     """One loss weight an exit, from the exits' block numbers (the last one being the network's depth)."""
     if kind == "equal":
@@ -52,30 +47,35 @@ def exit_weights(blocks: Sequence[int], kind: str) -> list[int]:
 
 
 class PatientConfidence(ExitRule):
-    """Stop at the ``patience``-th exit in a row whose normalised entropy is below the threshold.
+    """Stop at the ``patience``-th exit in a row whose entropy is below the threshold times its largest value, ln K.
 
     What those exits predict does not matter: they need not agree. Source: PCEE-BERT, repository michael-wzhu/PCEE-BERT,
     pabee/modeling_pabee_bert.py, ``BertModelWithPabeeV1``.
+
+    Args:
+        patience: how many exits in a row.
+        classes: K.
     """
 
-    def __init__(self, patience: int) -> None:
+    def __init__(self, patience: int, classes: int) -> None:
         self.patience = patience
+        self.most = math.log(classes)  # scaling the one threshold is cheaper than every entropy
         # with a patience above 1 nothing stops everyone at the very first exit
         self.knob = Knob("threshold", never=-1.0, always=2.0 if patience == 1 else None)
 
     def observe(self, output: ExitOutput, exit: int, ids: Tensor) -> dict[str, Tensor]:
-        """The normalised entropy, (B,)."""
+        """The entropy of the softmax in nats, (B,)."""
         assert output.logits is not None
-        return {"uncertainty": normalised_entropy(output.logits)}
+        return {"entropy": entropy(output.logits)}
 
     def step(self, state: Rows, seen: Rows, knob: float) -> tuple[Any, Rows]:
         """``confident exits in a row >= patience``."""
-        confident = (seen["uncertainty"] < knob) * (state["confident"] + 1 if state else 1)
+        confident = (seen["entropy"] < knob * self.most) * (state["confident"] + 1 if state else 1)
         return confident >= self.patience, {"confident": confident}
 
     def grid(self, seen: Mapping[str, Any]) -> Sequence[float]:
-        """Quantiles of the validation uncertainties, with a value no exit is below and one that all are below."""
-        return sorted({-1.0, *quantile_grid(seen["uncertainty"]), 2.0})
+        """Quantiles of the validation entropies over ln K, with a value no exit is below and one that all are below."""
+        return sorted({-1.0, *quantile_grid(seen["entropy"] / self.most), 2.0})
 
 
 class PCEE(Method):
@@ -96,7 +96,7 @@ class PCEE(Method):
 
     def rule(self) -> ExitRule:
         """Patience over confidence."""
-        return PatientConfidence(self.options.patience)
+        return PatientConfidence(self.options.patience, self.task.classes)
 
     def phases(self) -> Sequence[Phase]:
         """One joint phase; the paper's recipe is the released MRPC script's (200 of 3,450 steps are warm-up)."""

@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from eebench_methods.pcee import PCEE, PatientConfidence, exit_weights, normalised_entropy
+from eebench_methods.pcee import PCEE, PatientConfidence, exit_weights
 from scipy.stats import entropy as scipy_entropy
 from torch.nn import functional as F
 
+from eebench.api import ExitOutput
 from eebench.data.base import Task
 from eebench.registry import Registry
 from tests.walk import (
@@ -23,7 +24,7 @@ from tests.walk import (
     train_step,
 )
 
-# five exits before the last; confident is below 0.5
+# five exits before the last; entropies over ln 4 of a task with four classes; confident is below 0.5
 UNCERTAINTY = np.array(
     [
         [0.9, 0.4, 0.4, 0.4, 0.4],  # in a row: 0 1 2 3 4
@@ -32,28 +33,34 @@ UNCERTAINTY = np.array(
         [0.1, 0.1, 0.1, 0.1, 0.1],  # 1 2 3 4 5
     ]
 )
+SEEN = {"entropy": UNCERTAINTY * math.log(4)}
 
 
 @pytest.mark.parametrize(
     ("patience", "where"), {1: [1, 0, 0, 0], 2: [2, 1, 5, 1], 3: [3, 5, 5, 2], 5: [5, 5, 5, 4], 6: [5] * 4}.items()
 )
 def test_golden_trace(patience, where):
-    assert replay(PatientConfidence(patience), {"uncertainty": UNCERTAINTY}, 0.5).tolist() == where
+    assert replay(PatientConfidence(patience, 4), SEEN, 0.5).tolist() == where
 
 
 def test_confident_exits_need_not_agree():
     # the two exits are sure of different classes; patience 2 stops all the same
-    logits = torch.tensor([[[9.0, 0.0]], [[0.0, 9.0]]])
-    seen = {"uncertainty": torch.stack([normalised_entropy(exit_logits) for exit_logits in logits], 1).numpy()}
-    assert replay(PatientConfidence(2), seen, 0.5).tolist() == [1]
+    rule = PatientConfidence(2, 2)
+    logits = [torch.tensor([[9.0, 0.0]]), torch.tensor([[0.0, 9.0]])]
+    columns = [rule.observe(ExitOutput(answer), 0, torch.arange(1))["entropy"] for answer in logits]
+    assert replay(rule, {"entropy": torch.stack(columns, 1).numpy()}, 0.5).tolist() == [1]
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
-def test_normalised_entropy(classes):
-    logits = torch.randn(20, classes, generator=torch.Generator().manual_seed(0)) * 3
-    expected = scipy_entropy(logits.softmax(-1).numpy(), base=classes, axis=1)
-    np.testing.assert_allclose(normalised_entropy(logits).numpy(), expected, rtol=1e-4)
-    assert float(normalised_entropy(torch.zeros(1, classes))) == pytest.approx(1.0)
+@pytest.mark.parametrize("threshold", [0.2, 0.6, 0.9])
+def test_threshold_is_on_the_normalised_entropy(classes, threshold):
+    sharpness = torch.linspace(0.1, 4, 200)[:, None]
+    logits = torch.randn(200, classes, generator=torch.Generator().manual_seed(0)) * sharpness
+    rule = PatientConfidence(1, classes)
+    stop, _ = rule.step({}, rule.observe(ExitOutput(logits), 0, torch.arange(200)), threshold)
+    expected = scipy_entropy(logits.softmax(-1).numpy(), base=classes, axis=1) < threshold
+    assert stop.tolist() == expected.tolist()
+    assert 0 < expected.sum() < 200
 
 
 def test_loss_weights():
@@ -82,11 +89,12 @@ def test_everything_is_trained():
 
 
 def test_knob_knows_that_nothing_stops_before_patience_is_met():
-    assert PatientConfidence(1).knob.always is not None
-    assert PatientConfidence(2).knob.always is None
-    grid = PatientConfidence(2).grid({"uncertainty": UNCERTAINTY})
-    assert replay(PatientConfidence(2), {"uncertainty": UNCERTAINTY}, grid[0]).tolist() == [5] * 4
-    assert replay(PatientConfidence(2), {"uncertainty": UNCERTAINTY}, grid[-1]).tolist() == [1] * 4
+    assert PatientConfidence(1, 4).knob.always is not None
+    assert PatientConfidence(2, 4).knob.always is None
+    grid = PatientConfidence(2, 4).grid(SEEN)
+    assert replay(PatientConfidence(2, 4), SEEN, grid[0]).tolist() == [5] * 4
+    assert replay(PatientConfidence(2, 4), SEEN, grid[-1]).tolist() == [1] * 4
+    assert {0.1, 0.4, 0.9} <= set(grid)
 
 
 @pytest.mark.parametrize(("kind", "patience"), [*((kind, 2) for kind in BACKBONES), ("vit", 1)])
