@@ -86,6 +86,8 @@ def _locate(name: str) -> _Source:
     """The folder of that name, else the hub's model, else what its cache has of it."""
     folder = Path(name).expanduser()
     if folder.is_dir():
+        if not (folder / "config.json").is_file():  # transformers would guess a family from the folder's name
+            raise UserError(f"folder '{name}' has no config.json; it is no transformers model")
         return _Source(str(folder), {"local_files_only": True}, folder=True)
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise UserError(f"no folder '{name}'")

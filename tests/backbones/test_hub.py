@@ -156,7 +156,7 @@ def test_broken_folders_fail_in_one_line(tmp_path):
     fails(tmp_path / "nowhere", "no folder")
     fails("./nowhere", "no folder")
     (tmp_path / "empty").mkdir()
-    fails(tmp_path / "empty", "cannot be loaded")
+    fails(tmp_path / "empty", "no config.json")
     fails(write(tmp_path / "words", "bert", config_only=True), "no tokenizer")
     fails(write(tmp_path / "words-roberta", "roberta", config_only=True), "no tokenizer")
     fails(write(tmp_path / "gpt", "gpt2", weights=False), "gpt2", "no adapter", "albert, bert")
