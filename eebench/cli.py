@@ -116,10 +116,7 @@ def report(
     reports: Annotated[Path, typer.Option(help="Folder of rendered reports.")] = Path("reports"),
 ) -> None:
     """Render a run's report again, from its record alone."""
-    path = run if (run / "run.json").exists() else results / run
-    if not (path / "run.json").exists():
-        known = [p.parent.name for p in results.glob("*/run.json")]
-        raise UserError(f"no run at {run} (no run.json){did_you_mean(run.name, known)}")
+    path = _run_directory(run, results)
     _writable("--reports", reports)
     _report(path, reports)
 
@@ -144,6 +141,33 @@ def cost(
 
     tables = cost_tables(registry.choose(methods), backbone, classes, image_size, patch_size, tokens)
     print_costs(tables, backbone, as_json=as_json)
+
+
+@app.command()
+def tune(
+    run: Annotated[Path, typer.Argument(help="A run directory, or its name under --results.")],
+    method: Annotated[str, typer.Option(help="The method, as the run names it.")],
+    max_drop: Annotated[float, typer.Option(help="Accuracy that may be lost: 0.01 is one point.")] = 0.01,
+    delta: Annotated[float, typer.Option(help="Probability with which more may be lost.")] = 0.1,
+    bound: Annotated[str, typer.Option(help="ltt, ucb, crc (in expectation) or naive (no guarantee).")] = "ltt",
+    seed: Annotated[int | None, typer.Option(help="Training seed; the run's first when not given.")] = None,
+    results: Annotated[Path, typer.Option(help="Folder of run directories.")] = Path("results"),
+    plugin: Plugins = None,
+) -> None:
+    """Choose a knob with a guarantee: at most so much accuracy lost, with probability 1 - delta."""
+    kind = _one_of("--bound", bound, ("ltt", "ucb", "crc", "naive"))
+    path = _run_directory(run, results)
+    from eebench.registry import Registry
+    from eebench.tune import tune as choose
+
+    found = choose(path, Registry.installed(plugin), method, max_drop=max_drop, delta=delta, bound=kind, seed=seed)
+    typer.echo(f"{found.method} seed {found.seed}: {found.knob_name} = {found.knob:g}")
+    typer.echo(f"  {found.promise}")
+    typer.echo(f"  calibrated on {found.samples} validation samples that proposed no knob value")
+    typer.echo(
+        f"  on test data: {100 * found.drop:+.2f} points lost against the full model, {found.gmacs:.4g} GMACs, "
+        f"{found.speedup_macs:.2f}x fewer MACs than the plain backbone, mean exit {found.mean_exit:.1f}"
+    )
 
 
 @app.command("list")
@@ -280,6 +304,14 @@ def _report(path: Path, reports: Path) -> None:
             if str(file).endswith(f"report.{name}"):
                 typer.echo(f"report: {file}")
     typer.echo(f"record: {path}")
+
+
+def _run_directory(run: Path, results: Path) -> Path:
+    path = run if (run / "run.json").exists() else results / run
+    if not (path / "run.json").exists():
+        known = [p.parent.name for p in results.glob("*/run.json")]
+        raise UserError(f"no run at {run} (no run.json){did_you_mean(run.name, known)}")
+    return path
 
 
 def _numbers(option: str, text: str, kind: type) -> tuple:

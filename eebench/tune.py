@@ -1,0 +1,130 @@
+"""``eebench tune``: choose a knob with a guarantee, from a finished run's traces. No model is run, torch is not needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eebench.errors import UserError, did_you_mean
+from eebench.measure import risk
+from eebench.measure.replay import replay
+from eebench.registry import Registry
+from eebench.store import read_json
+from eebench.trace import Trace
+
+__all__ = ["Tuned", "tune"]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A knob, what it promises, and what it gives on test data."""
+
+    method: str
+    seed: int
+    knob_name: str
+    knob: float
+    certified: bool
+    promise: str
+    samples: int  # that certify
+    drop: float  # accuracy lost against the full model, on test data
+    gmacs: float  # on test data
+    speedup_macs: float  # against the plain backbone
+    mean_exit: float
+
+
+def tune(
+    run: Path,
+    registry: Registry,
+    method: str,
+    *,
+    max_drop: float,
+    delta: float,
+    bound: str = "ltt",
+    seed: int | None = None,
+) -> Tuned:
+    """The fastest knob that loses at most ``max_drop`` of accuracy with probability at least ``1 - delta``.
+
+    Half of the validation split proposes knob values (the rule's own grid, ordered from never stopping to the fastest on
+    that half); the other half certifies, by fixed-sequence testing (Learn then Test, 2110.01052; Fast yet Safe,
+    2405.20915). The loss is against the full model of the same method, which is what early exit can be blamed for.
+
+    Args:
+        run: a run directory with the method's cell.
+        registry: where the method's rule comes from.
+        method: its label in the run.
+        max_drop: accuracy that may be lost, in [0, 1].
+        delta: probability with which more may be lost.
+        bound: ``ltt``, ``ucb``, ``crc`` (in expectation only) or ``naive`` (no guarantee).
+        seed: of the cell; the run's first when not given.
+
+    Raises:
+        UserError: no such method or seed in the run, a regression task, or levels out of range.
+    """
+    if not 0 < max_drop < 1 or not 0 < delta < 1:
+        raise UserError("--max-drop and --delta must lie strictly between 0 and 1")
+    record = read_json(run / "run.json")
+    if record["data"]["task"]["kind"] != "classification":
+        raise UserError("tune needs a classification task: the promise is about accuracy")
+    done = [cell for cell in record["cells"] if cell["status"] == "done" and cell["label"] != "backbone"]
+    labels = {cell["label"] for cell in done}
+    if method not in labels:
+        raise UserError(f"the run has no finished method '{method}'{did_you_mean(method, labels)}")
+    cells = {cell["seed"]: cell for cell in done if cell["label"] == method}
+    wanted = next(iter(cells)) if seed is None else seed
+    if wanted not in cells:
+        raise UserError(f"'{method}' was run with seeds {sorted(cells)}, not {wanted}")
+    folder = run / "cells" / cells[wanted]["id"]
+    if not (folder / "trace-val.npz").exists():
+        raise UserError(f"the traces of '{method}' are not in {folder}; run the benchmark here first")
+    chosen = registry.choose(method)[0]
+    rule = chosen.cls(chosen.options, _task(record)).rule()
+    val, test = Trace.load(folder, "val"), Trace.load(folder, "test")
+
+    order = np.random.default_rng(0).permutation(len(val.targets))
+    propose, certify = np.array_split(order, 2)
+    with np.load(folder / "costs-val.npz", allow_pickle=False) as file:
+        total = file["backbone"] + file["heads"] + file["gates"]
+    some = {name: values[propose] for name, values in val.seen.items()}
+    knobs = list(rule.grid(some)) if chosen.pinned is None else [chosen.pinned]
+    knobs = sorted({*knobs, rule.knob.never}, key=lambda k: -_mean(total, replay(rule, some, k), propose))
+
+    rest = {name: values[certify] for name, values in val.seen.items()}
+    correct = val.correct[certify]
+    rows = np.arange(len(certify))
+    losses = np.stack([risk.accuracy_gap(correct[rows, replay(rule, rest, k)], correct[:, -1]) for k in knobs], axis=1)
+    result = risk.risk_control(losses, max_drop, delta, method=bound)
+    knob = float(knobs[result.index])
+
+    exits = replay(rule, test.seen, knob)
+    right = test.correct
+    with np.load(folder / "costs-test.npz", allow_pickle=False) as file:
+        total_test = file["backbone"] + file["heads"] + file["gates"]
+        plain = float(file["plain"].mean())
+    spent = _mean(total_test, exits, np.arange(len(exits)))
+    return Tuned(
+        method=method,
+        seed=wanted,
+        knob_name=rule.knob.name,
+        knob=knob,
+        certified=result.certified,
+        promise=result.promise,
+        samples=len(certify),
+        drop=float(right[:, -1].mean() - right[np.arange(len(exits)), exits].mean()),
+        gmacs=spent / 1e9,
+        speedup_macs=plain / spent,
+        mean_exit=float(np.array(test.blocks)[exits].mean()),
+    )
+
+
+def _mean(total: np.ndarray, exits: np.ndarray, samples: np.ndarray) -> float:
+    rows = samples if len(total) > 1 else 0
+    return float(total[rows, exits].mean())
+
+
+def _task(record: dict):  # type: ignore[no-untyped-def]
+    from eebench.data.base import Task
+
+    task = record["data"]["task"]
+    return Task(task["kind"], task["classes"], task["metric"], tuple(task["labels"]))
