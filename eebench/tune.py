@@ -1,4 +1,4 @@
-"""``eebench tune``: choose a knob with a guarantee, from a finished run's traces. No model is run, torch is not needed."""
+"""``eebench tune``: choose a knob with a guarantee, from a finished run's traces. No model is run."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def tune(
 ) -> Tuned:
     """The fastest knob that loses at most ``max_drop`` of accuracy with probability at least ``1 - delta``.
 
-    Half of the validation split proposes knob values (the rule's own grid, ordered from never stopping to the fastest on
-    that half); the other half certifies, by fixed-sequence testing (Learn then Test, 2110.01052; Fast yet Safe,
-    2405.20915). The loss is against the full model of the same method, which is what early exit can be blamed for.
+    Half of the validation split proposes knob values (the rule's own grid, ordered from never stopping to the
+    fastest on that half); the other half certifies, by fixed-sequence testing (Learn then Test, 2110.01052; Fast yet
+    Safe, 2405.20915). The loss is against the full model of the same method: what early exit can be blamed for.
 
     Args:
         run: a run directory with the method's cell.
@@ -93,7 +93,8 @@ def tune(
     rest = {name: values[certify] for name, values in val.seen.items()}
     correct = val.correct[certify]
     rows = np.arange(len(certify))
-    losses = np.stack([risk.accuracy_gap(correct[rows, replay(rule, rest, k)], correct[:, -1]) for k in knobs], axis=1)
+    early = np.stack([correct[rows, replay(rule, rest, k)] for k in knobs], axis=1)
+    losses = risk.accuracy_gap(early, correct[:, -1])
     result = risk.risk_control(losses, max_drop, delta, method=bound)
     knob = float(knobs[result.index])
 
@@ -109,13 +110,20 @@ def tune(
         knob_name=rule.knob.name,
         knob=knob,
         certified=result.certified,
-        promise=result.promise,
+        promise=_promise(result, max_drop, delta, bound),
         samples=len(certify),
         drop=float(right[:, -1].mean() - right[np.arange(len(exits)), exits].mean()),
         gmacs=spent / 1e9,
         speedup_macs=plain / spent,
         mean_exit=float(np.array(test.blocks)[exits].mean()),
     )
+
+
+def _promise(result: risk.RiskControl, max_drop: float, delta: float, bound: str) -> str:
+    needed = risk.samples_needed(max_drop, delta)
+    if result.certified or bound in ("crc", "naive") or result.n >= needed:
+        return result.promise
+    return f"{result.promise} (to certify {max_drop:g} at delta {delta:g} takes at least {needed})"
 
 
 def _mean(total: np.ndarray, exits: np.ndarray, samples: np.ndarray) -> float:

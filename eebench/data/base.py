@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
 __all__ = ["Batch", "Data", "Split", "Task", "batches", "split_indices", "split_sha256"]
 
@@ -90,7 +89,7 @@ def batches(
 ) -> Iterator[Batch]:
     """Batches of a split; shuffled by (seed, epoch) when a seed is given, in order otherwise.
 
-    Samples that must be read or transformed are fetched by a few threads, one batch ahead.
+    Samples that must be read or transformed first are fetched ahead by torch's DataLoader.
     """
     order = np.arange(len(split))
     if seed is not None:
@@ -113,15 +112,18 @@ def _fetch(
     elif isinstance(inputs, list):
         yield from ((ids, prepare([inputs[int(i)] for i in ids])) for ids in chunks)
     else:
-        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-            ahead: deque[tuple[np.ndarray, list[Any]]] = deque()
-            for ids in chunks:
-                ahead.append((ids, [pool.submit(inputs.__getitem__, int(i)) for i in ids]))
-                if len(ahead) > 1:
-                    done, futures = ahead.popleft()
-                    yield done, prepare([future.result() for future in futures])
-            for done, futures in ahead:
-                yield done, prepare([future.result() for future in futures])
+        loader: DataLoader[Any] = DataLoader(
+            inputs,  # type: ignore[arg-type]
+            batch_sampler=[ids.tolist() for ids in chunks],
+            collate_fn=prepare,
+            num_workers=_workers(sum(map(len, chunks))),
+        )
+        yield from zip(chunks, loader, strict=True)
+
+
+def _workers(samples: int) -> int:
+    """Processes that read and transform ahead: none where starting them costs more than they save."""
+    return 0 if samples < 1000 else min(8, (os.cpu_count() or 1) // 2)
 
 
 def split_indices(targets: np.ndarray, shares: Sequence[float], *, stratify: bool = True) -> list[np.ndarray]:
