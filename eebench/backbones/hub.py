@@ -176,6 +176,6 @@ def _one_line(name: str) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+    except (ImportError, OSError, ValueError, KeyError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"backbone '{name}' cannot be loaded: {first}") from error
