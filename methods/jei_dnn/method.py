@@ -48,15 +48,17 @@ class JEIDNNOptions:
     Attributes:
         positions: blocks with an exit; every block but the last when none are given.
         tradeoff: λ, nats of cross-entropy that the full model's cost is worth to the gates; each value is a training.
+            Low by default, since the threshold takes trained gates to cheaper points, hardly to dearer ones.
         alternate: batches before gates and exits change turns (200 in the paper, on epochs of some 700 batches).
-        im_weighting: ``p_exit_detached`` weights an exit's loss by the probability of stopping there, as the paper
-            means it; ``uniform`` weights all alike, which is what the released code amounts to.
+        im_weighting: ``p_exit_detached`` weights an exit's loss by the probability of stopping there, rescaled to keep
+            each sample's total as the released code means to; ``p_exit`` leaves out the rescaling; ``uniform`` weights
+            all alike, which is what the released code amounts to.
     """
 
     positions: tuple[int, ...] | None = None
-    tradeoff: float = 0.5
+    tradeoff: float = 0.01
     alternate: int = 4
-    im_weighting: Literal["p_exit_detached", "uniform"] = "p_exit_detached"
+    im_weighting: Literal["p_exit_detached", "p_exit", "uniform"] = "p_exit_detached"
 
     def __post_init__(self) -> None:
         if self.alternate < 1:
@@ -154,8 +156,10 @@ class JEIDNN(Method):
         losses = torch.stack([step.loss(visit.logits, step.targets) for visit in step.visits[:-1]], 1)
         if self.options.im_weighting == "uniform":
             return losses.mean()
-        probabilities = exit_probabilities(torch.sigmoid(_signals(step)).detach())
-        return (importance(losses, probabilities) * losses).mean()
+        weights = exit_probabilities(torch.sigmoid(_signals(step)).detach())
+        if self.options.im_weighting == "p_exit_detached":
+            weights = importance(losses, weights)
+        return (weights * losses).mean()
 
     def targets(self, visits: Sequence[Visit], targets: Tensor) -> tuple[Tensor, Tensor]:
         """Where each sample should stop and what that asks of the gates; cost is the share of blocks run."""
