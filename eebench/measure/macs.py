@@ -28,7 +28,7 @@ UNCOUNTED = frozenset(
     (
         # element-wise arithmetic
         "add add_ sub rsub mul mul_ div neg pow sqrt rsqrt exp log log1p erf square abs reciprocal remainder "
-        "fmod floor_divide floor frac lerp cos sin clamp clamp_ clamp_min maximum minimum "
+        "fmod floor_divide floor frac lerp cos sin addcmul clamp clamp_ clamp_min maximum minimum "
         # activations
         "sigmoid softmax log_softmax tanh relu gelu elu silu softplus "
         # reductions and sorting
