@@ -223,6 +223,7 @@ class _Costing:
         self._fits: dict[str, np.ndarray] = {}
         self.uncounted: dict[str, int] = {}
         if self.text:
+            assert isinstance(self._first, dict)
             lengths = (8, 24, 48)
             counts = [self._columns(exit_costs(model, text_of_length(self._first, n))) for n in lengths]
             for name in counts[0]:
@@ -254,13 +255,13 @@ def text_of_length(inputs: dict[str, torch.Tensor], length: int) -> dict[str, to
 class _Never(ExitRule):
     """For a model with its last exit alone: nothing is ever asked."""
 
-    def observe(self, output, exit, ids):  # type: ignore[no-untyped-def]
+    def observe(self, output, exit, ids):
         return {}
 
-    def step(self, state, seen, knob):  # type: ignore[no-untyped-def]
+    def step(self, state, seen, knob):
         raise AssertionError("a model without inner exits asks nobody")
 
-    def grid(self, seen):  # type: ignore[no-untyped-def]
+    def grid(self, seen):
         return []
 
 

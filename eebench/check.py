@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,7 +77,7 @@ class Bench:
         generator = torch.Generator().manual_seed(1)
         for parameter in model.parameters():
             if parameter.ndim > 1:
-                parameter += 0.15 * torch.randn(parameter.shape, generator=generator)
+                parameter.add_(0.15 * torch.randn(parameter.shape, generator=generator))
         trace = collect(model, method.rule(), data.test, task, device=CPU)
         return cls(chosen, kind, task, data, method, model, trace)
 
@@ -259,7 +260,7 @@ def _all_exits(bench: Bench, knobs: list[float]) -> list[int]:
     return [int(e) for knob in knobs for e in replay(rule, bench.trace.seen, knob)]
 
 
-def _inputs(bench: Bench, n: int):  # type: ignore[no-untyped-def]
+def _inputs(bench: Bench, n: int) -> Any:
     return next(batches(bench.data.test, bench.model.backbone.prepare, n)).inputs
 
 

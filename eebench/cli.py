@@ -344,7 +344,7 @@ def _writable(option: str, folder: Path) -> None:
         raise UserError(f"{option}: {folder} cannot be written to")
 
 
-def _fail_if_broken(registry) -> None:  # type: ignore[no-untyped-def]
+def _fail_if_broken(registry) -> None:
     for reason in registry.broken.values():
         raise UserError(reason)
 

@@ -73,10 +73,11 @@ def _rows(costs: ExitCosts, depth: int) -> list[dict[str, Any]]:
 
 
 def _example(net: Backbone, tokens: int) -> torch.Tensor | dict[str, torch.Tensor]:
+    adapter: Any = net
     if net.modality == "text":
-        return text_of_length(net.prepare(["a"]), tokens)  # type: ignore[arg-type]
-    embed = getattr(net.net, "patch_embed", None)  # ViT and Swin know their size there, a ResNet's adapter itself
-    rows, columns = (net.image_size, net.image_size) if embed is None else embed.img_size  # type: ignore[misc]
+        return text_of_length(adapter.prepare(["a"]), tokens)
+    embed = getattr(adapter.net, "patch_embed", None)  # ViT and Swin know their size there, a ResNet's adapter itself
+    rows, columns = (adapter.image_size, adapter.image_size) if embed is None else embed.img_size
     return torch.zeros(1, 3, rows, columns)
 
 

@@ -9,7 +9,15 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 __all__ = ["Reporter"]
 
@@ -37,7 +45,7 @@ class Reporter:
             transient=True,
             disable=quiet or not self.console.is_terminal,
         )
-        self._all = None
+        self._all: TaskID | None = None
 
     @contextmanager
     def run(self, steps: int) -> Iterator[None]:

@@ -222,7 +222,8 @@ class _Run:
             tables["summary"] += summary_rows(result, plain)
         attach_speedups(tables["operating_points"], times, seed)
         tables["latency"] += times.rows(seed)
-        np.savez_compressed(self.store.path / f"latency-s{seed}.npz", **times.raw())
+        raw: dict[str, Any] = dict(times.raw())
+        np.savez_compressed(self.store.path / f"latency-s{seed}.npz", **raw)
 
     def _note(self, label: str, seed: int, status: str, *, cell: Cell | None = None, reason: str | None = None) -> None:
         note: dict[str, Any] = {"id": cell.id if cell else None, "label": label, "method": label, "seed": seed}

@@ -12,14 +12,14 @@ import torch
 from eebench.api import ExitRule
 from eebench.backbones.base import Inputs
 from eebench.data.base import Split
-from eebench.measure.latency import Contender, Timing, time_rounds
+from eebench.measure.latency import Contender, Key, Run, Timing, time_rounds
 from eebench.measure.statistics import Interval, bootstrap_ratio
 from eebench.model import EarlyExitModel
 from eebench.progress import Reporter
 
 __all__ = ["Entrant", "Times", "time_seed"]
 
-Key = tuple[str, str, str, int, str]  # label, device, scenario, batch size, path
+Batches = list[tuple[Inputs, torch.Tensor]]
 
 
 @dataclass
@@ -93,12 +93,12 @@ def time_seed(
             batches = _batches(entrants[0].model, split, whole, batch_size, place)
             for entrant in entrants:
                 contenders += _contenders(entrant, place, batch_size, batches, times)
-        unique = _without_twins(contenders, times)
+        unique = {contender.twin: contender for contender in contenders}
         with reporter.task(f"latency seed {seed} on {place.type}: {len(unique)} paths x {rounds} rounds") as update:
-            timed = time_rounds(unique, device=place, rounds=rounds, progress=update)
-        by_key = {c.key: t for c, t in zip(unique, timed, strict=True)}
+            timed = time_rounds(list(unique.values()), device=place, rounds=rounds, progress=update)
+        found = dict(zip(unique, timed, strict=True))
         for contender in contenders:
-            times.timings[contender.key] = by_key[_twin_of(contender, unique, times)]  # type: ignore[index]
+            times.timings[contender.key] = found[contender.twin]
     return times
 
 
@@ -106,30 +106,29 @@ def _contenders(
     entrant: Entrant,
     place: torch.device,
     batch_size: int,
-    batches: list[tuple[Inputs, torch.Tensor]],
+    batches: Batches,
     times: Times,
 ) -> list[Contender]:
     model, rule = entrant.model, entrant.rule
 
-    def one(scenario: str, path: str, run: Any, some: Any = None) -> Contender:
-        key: Key = (entrant.label, place.type, scenario, batch_size, path)
-        return Contender(key, run, some or batches, batch_size)  # type: ignore[arg-type]
+    def one(scenario: str, path: str, run: Run, some: Batches | None = None, knob: float | None = None) -> Contender:
+        key = (entrant.label, place.type, scenario, batch_size, path)
+        if knob is not None:
+            times.knobs[key] = knob
+        return Contender(key, run, some or batches, (*key[:4], path if knob is None else knob))
 
     scenario = "single" if batch_size == 1 else "batch"
     if rule is None:
-        return [one(scenario, "plain", lambda x, ids: model.backbone.plain(x))]
+        return [one(scenario, "plain", lambda inputs, ids: model.backbone.plain(inputs))]
     found = []
     for target, knob in entrant.knobs.items():
-        for name, wait in ((scenario, False), *((("wait", True),) if batch_size > 1 else ())):
-            run = partial(_dynamic, model, rule, knob, wait)
-            found.append(one(name, target, run))
-            times.knobs[found[-1].key] = knob  # type: ignore[index]
+        found.append(one(scenario, target, partial(_dynamic, model, rule, knob, False), knob=knob))
+        if batch_size > 1:
+            found.append(one("wait", target, partial(_dynamic, model, rule, knob, True), knob=knob))
     if batch_size == 1:
         few = batches[: max(4, len(batches) // 4)]
-        for block in sorted(set(entrant.fixed.values())):
-            found.append(one(scenario, f"fixed_{block}", lambda x, ids, b=block: model.static(x, b)))
-        for block in model.blocks:
-            found.append(one(scenario, f"exit_{block}", lambda x, ids, b=block: model.forced(x, b), few))
+        found += [one(scenario, f"fixed_{b}", partial(_fixed, model, b)) for b in sorted(set(entrant.fixed.values()))]
+        found += [one(scenario, f"exit_{b}", partial(_forced, model, b), few) for b in model.blocks]
     return found
 
 
@@ -139,28 +138,16 @@ def _dynamic(
     return model.dynamic(inputs, rule, knob, ids, wait=wait)
 
 
-def _same(contender: Contender, times: Times) -> tuple:
-    """Two operating points with the same knob are one measurement."""
-    knob = times.knobs.get(contender.key)  # type: ignore[call-overload]
-    return (*contender.key[:4], contender.key[4] if knob is None else knob)
+def _fixed(model: EarlyExitModel, block: int, inputs: Inputs, ids: torch.Tensor) -> object:
+    return model.static(inputs, block)
 
 
-def _without_twins(contenders: list[Contender], times: Times) -> list[Contender]:
-    first: dict[tuple, Contender] = {}
-    for contender in contenders:
-        first.setdefault(_same(contender, times), contender)
-    return list(first.values())
+def _forced(model: EarlyExitModel, block: int, inputs: Inputs, ids: torch.Tensor) -> object:
+    return model.forced(inputs, block)
 
 
-def _twin_of(contender: Contender, unique: list[Contender], times: Times) -> tuple:
-    wanted = _same(contender, times)
-    return next(c.key for c in unique if _same(c, times) == wanted)
-
-
-def _batches(
-    model: EarlyExitModel, split: Split, rows: np.ndarray, batch_size: int, place: torch.device
-) -> list[tuple[Inputs, torch.Tensor]]:
-    found: list[tuple[Inputs, torch.Tensor]] = []
+def _batches(model: EarlyExitModel, split: Split, rows: np.ndarray, batch_size: int, place: torch.device) -> Batches:
+    found: Batches = []
     for start in range(0, len(rows), batch_size):
         ids = rows[start : start + batch_size]
         inputs = model.backbone.prepare([split.inputs[int(i)] for i in ids])

@@ -109,7 +109,8 @@ def tiny_backbone(kind: str, outputs: int, depth: int = 6) -> Backbone:
 
         from eebench.backbones.resnet import ResNet, small_stem
 
-        network = TimmResNet(BasicBlock, (1, 2, 1, 2), channels=(16, 16, 32, 32), in_chans=1, num_classes=outputs)
+        block: Any = BasicBlock  # timm declares an instance where it takes the class
+        network = TimmResNet(block, (1, 2, 1, 2), channels=(16, 16, 32, 32), in_chans=1, num_classes=outputs)
         small_stem(network)
         return ResNet(network, 16, [])
     raise ValueError(f"no tiny backbone of kind {kind!r}")
@@ -135,6 +136,8 @@ def tiny_data(kind: str, task: Task, samples: int = 64) -> Data:
     else:
         edges = np.quantile(values, np.linspace(0, 1, task.classes + 1)[1:-1])
         targets = np.searchsorted(edges, values).astype(np.int64)
-    parts = [Split(inputs[i : i + samples], targets[i : i + samples]) for i in range(0, 3 * samples, samples)]
+    train, val, test = (
+        Split(inputs[i : i + samples], targets[i : i + samples]) for i in range(0, 3 * samples, samples)
+    )
     modality = "text" if kind == "text" else "vision"
-    return Data(f"tiny-{kind}", modality, task, *parts, split_hash=split_sha256(range(3 * samples)))
+    return Data(f"tiny-{kind}", modality, task, train, val, test, split_sha256(range(3 * samples)))

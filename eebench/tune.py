@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from eebench.data.base import Task
 from eebench.errors import UserError, did_you_mean
 from eebench.measure import risk
 from eebench.measure.replay import replay
@@ -131,8 +133,6 @@ def _mean(total: np.ndarray, exits: np.ndarray, samples: np.ndarray) -> float:
     return float(total[rows, exits].mean())
 
 
-def _task(record: dict):  # type: ignore[no-untyped-def]
-    from eebench.data.base import Task
-
+def _task(record: dict[str, Any]) -> Task:
     task = record["data"]["task"]
     return Task(task["kind"], task["classes"], task["metric"], tuple(task["labels"]))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,19 +21,26 @@ import torch
 from eebench.backbones.base import Inputs
 from eebench.measure.statistics import noise_flag
 
-__all__ = ["Contender", "Timing", "time_rounds"]
+__all__ = ["Contender", "Key", "Timing", "time_rounds"]
+
+Key = tuple[str, str, str, int, str]
+"""Method, device, scenario, batch size, path: what names a row of latency.csv."""
 
 Run = Callable[[Inputs, torch.Tensor], object]
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Something to time: ``run(inputs, ids)`` on one batch. ``key`` names it in the record."""
+    """Something to time: ``run(inputs, ids)`` on one batch. ``key`` names it in the record.
 
-    key: tuple[str, ...]
+    Contenders of one ``twin`` are the same inference under several names (two targets may choose one knob): whoever
+    lists them times one and copies.
+    """
+
+    key: Key
     run: Run
     batches: Sequence[tuple[Inputs, torch.Tensor]]
-    batch_size: int
+    twin: Hashable
 
 
 @dataclass(frozen=True)

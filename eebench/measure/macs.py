@@ -12,6 +12,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -141,17 +142,17 @@ def exit_costs(model: EarlyExitModel, inputs: Inputs) -> ExitCosts:
     plain = run(model.backbone.plain).total
     rows = []
     for block in model.blocks:
-        forced = run(lambda x, block=block: _everything(model, x, block))
+        forced = run(partial(_everything, model, block))
         gates = sum(forced.by_module.get(name, 0.0) for name in gate_modules)
         own = block == model.backbone.depth and not model.own_last_exit
-        backbone = plain if own else run(lambda x, block=block: _prefix(model, x, block)).total
-        static = run(lambda x, block=block: model.static(x, block)).total
-        rows.append((backbone, forced.total - backbone - gates, gates, static))
-    backbone, heads, gates, static = (np.array(column) for column in zip(*rows, strict=True))
+        alone = plain if own else run(partial(_prefix, model, block)).total
+        fixed = run(partial(model.static, block=block)).total
+        rows.append((alone, forced.total - alone - gates, gates, fixed))
+    backbone, heads, gates, static = np.array(rows, dtype=float).T
     return ExitCosts(model.blocks, backbone, heads, gates, static, plain, dict(uncounted))
 
 
-def _everything(model: EarlyExitModel, inputs: Inputs, block: int) -> list[Tensor]:
+def _everything(model: EarlyExitModel, block: int, inputs: Inputs) -> list[Tensor]:
     """Every tensor made on the way to a forced exit, so that none is traced away."""
     made: list[Tensor] = []
     for visit in model.walk(inputs):
@@ -163,7 +164,7 @@ def _everything(model: EarlyExitModel, inputs: Inputs, block: int) -> list[Tenso
     return made
 
 
-def _prefix(model: EarlyExitModel, inputs: Inputs, block: int) -> Tensor:
+def _prefix(model: EarlyExitModel, block: int, inputs: Inputs) -> Tensor:
     features = model.backbone.embed(inputs)
     for number in range(1, block + 1):
         features = model.backbone.block(number, features)
