@@ -110,7 +110,7 @@ def _from_hub(name: str) -> tuple[State, str]:
     if not timm.is_model(full) or not timm.models.is_model_pretrained(full):
         raise UserError(f"the hub has no weights for '{name}'; {ELSE}")
     config: Any = timm.models.get_pretrained_cfg(full)
-    overlay, source = {}, f"the hub's {config.hf_hub_id or config.url}"
+    source = f"the hub's {config.hf_hub_id or config.url}"
     try:
         # Asked first and once: timm would retry every file against a dead network for most of a minute.
         if config.hf_hub_id:
@@ -119,12 +119,11 @@ def _from_hub(name: str) -> tuple[State, str]:
         cached = try_to_load_from_cache(config.hf_hub_id, config.hf_hub_filename or "model.safetensors")
         if not isinstance(cached, str):
             raise UserError(f"the hub's weights for '{name}' cannot be fetched ({_line(error)}); {ELSE}") from None
-        overlay, source = {"file": cached}, f"{source} (hub not reached, from the local cache)"
+        return read_weights(Path(cached)), f"{source} (hub not reached, from the local cache)"
     try:
-        model = timm.create_model(full, pretrained=True, pretrained_cfg_overlay=overlay)
+        return timm.create_model(full, pretrained=True).state_dict(), source
     except Exception as error:
         raise UserError(f"the hub's weights for '{name}' cannot be fetched ({_line(error)}); {ELSE}") from None
-    return model.state_dict(), source
 
 
 def _line(error: Exception) -> str:
