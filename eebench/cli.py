@@ -150,6 +150,9 @@ def tune(
     max_drop: Annotated[float, typer.Option(help="Accuracy that may be lost: 0.01 is one point.")] = 0.01,
     delta: Annotated[float, typer.Option(help="Probability with which more may be lost.")] = 0.1,
     bound: Annotated[str, typer.Option(help="ltt, ucb, crc (in expectation) or naive (no guarantee).")] = "ltt",
+    budget: Annotated[
+        float | None, typer.Option(help="Instead: per-exit thresholds for this share of the backbone's MACs.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Training seed; the run's first when not given.")] = None,
     results: Annotated[Path, typer.Option(help="Folder of run directories.")] = Path("results"),
     plugin: Plugins = None,
@@ -159,7 +162,18 @@ def tune(
     path = _run_directory(run, results)
     from eebench.registry import Registry
     from eebench.tune import tune as choose
+    from eebench.tune import tune_budget
 
+    if budget is not None:
+        quotas = tune_budget(path, method, budget, seed=seed)
+        typer.echo(f"{quotas.method} seed {quotas.seed}: stop where the top probability reaches")
+        for block, threshold in zip(quotas.blocks, quotas.thresholds, strict=False):
+            typer.echo(f"  block {block:>3}: {'never' if threshold > 1 else f'{threshold:.5f}'}")
+        typer.echo(
+            f"  on test data: accuracy {quotas.accuracy:.4f} at {quotas.share:.3f} of the plain backbone's MACs "
+            f"({quotas.val_share:.3f} on validation data)"
+        )
+        return
     found = choose(path, Registry.installed(plugin), method, max_drop=max_drop, delta=delta, bound=kind, seed=seed)
     typer.echo(f"{found.method} seed {found.seed}: {found.knob_name} = {found.knob:g}")
     typer.echo(f"  {found.promise}")

@@ -75,6 +75,8 @@ TABLES: dict[str, dict[str, str]] = {
         "ece": "expected calibration error of this exit over all samples, 15 equal-width bins",
         "nll": "mean negative log-likelihood of this exit over all samples, in nats",
         "brier": "mean Brier score of this exit over all samples",
+        "temperature": "this exit's softmax temperature fitted on validation data (minimal NLL)",
+        "ece_calibrated": "this exit's ece after that temperature",
         **{f"share_{t}": f"share of samples that stop here at the operating point {t}" for t in TARGETS},
         **{f"accuracy_{t}": f"accuracy over just the samples that stop here at {t}" for t in TARGETS},
     },

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from eebench.data.base import Task
     from eebench.trace import Trace
 
-__all__ = ["Costs", "Evaluation", "Point", "choose", "curve", "exit_rows", "oracle", "random_points"]
+__all__ = ["Costs", "Evaluation", "Point", "choose", "curve", "exit_rows", "oracle", "random_points", "temperatures"]
 
 Row = dict[str, Any]
 
@@ -180,13 +180,26 @@ def choose(target: str, points: Sequence[Point], plain_score: float, plain_gmacs
     return int(allowed[0]), bool(met.any())
 
 
-def exit_rows(evaluation: Evaluation, params: Sequence[int], chosen: dict[str, np.ndarray]) -> list[Row]:
+def temperatures(trace: Trace) -> list[float] | None:
+    """One softmax temperature an exit, fitted on a (validation) trace; None where its logits were not kept."""
+    if trace.logits is None:
+        return None
+    return [calibration.fit_temperature(np.asarray(logits), trace.targets) for logits in trace.logits]
+
+
+def exit_rows(
+    evaluation: Evaluation,
+    params: Sequence[int],
+    chosen: dict[str, np.ndarray],
+    fitted: Sequence[float] | None = None,
+) -> list[Row]:
     """Rows of exits.csv for one split: every exit over all samples, and its part in each operating point.
 
     Args:
         evaluation: the split.
         params: parameters of each exit.
         chosen: exits (N,) of the dynamic operating points, by target.
+        fitted: temperatures of the exits, from validation data.
     """
     trace, classify = evaluation.trace, evaluation.task.kind == "classification"
     correct = trace.correct
@@ -195,6 +208,9 @@ def exit_rows(evaluation: Evaluation, params: Sequence[int], chosen: dict[str, n
         everyone = evaluation.everyone_at(e)
         row = {k: v for k, v in evaluation.point("dynamic", None, everyone).row.items() if k in _EXIT_COLUMNS}
         row |= {"exit": block, "params": params[e]}
+        if fitted is not None and trace.logits is not None:
+            confidence = calibration.softmax(np.asarray(trace.logits[e]), fitted[e]).max(1)
+            row |= {"temperature": fitted[e], "ece_calibrated": calibration.ece(confidence, correct[:, e])}
         for target, exits in chosen.items():
             here = exits == e
             row[f"share_{target}"] = float(here.mean())

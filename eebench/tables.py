@@ -13,7 +13,7 @@ from eebench.cells import Cell
 from eebench.data.base import Task
 from eebench.measure import calibration, statistics
 from eebench.schema import TARGETS
-from eebench.score import Evaluation, Point, Row, choose, curve, exit_rows, oracle, random_points
+from eebench.score import Evaluation, Point, Row, choose, curve, exit_rows, oracle, random_points, temperatures
 
 __all__ = ["Chosen", "Scored", "knob_values", "score_cell", "score_plain"]
 
@@ -53,10 +53,12 @@ class Scored:
     def exit_rows(self, params: Sequence[int]) -> list[Row]:
         """Rows of exits.csv."""
         rows = []
+        classify = self.val.task.kind == "classification"
+        fitted = temperatures(self.val.trace) if classify else None
         for split, evaluation in (("val", self.val), ("test", self.test)):
             points = {c.target: (c.val if split == "val" else c.test).exits for c in self.chosen.get("dynamic", [])}
             who = {"method": self.label, "seed": self.seed, "split": split}
-            rows += [who | row for row in exit_rows(evaluation, params, points)]
+            rows += [who | row for row in exit_rows(evaluation, params, points, fitted)]
         return rows
 
     def point_rows(self, plain: Scored) -> list[Row]:

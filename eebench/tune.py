@@ -10,13 +10,13 @@ import numpy as np
 
 from eebench.data.base import Task
 from eebench.errors import UserError, did_you_mean
-from eebench.measure import risk
+from eebench.measure import budget, risk
 from eebench.measure.replay import replay
 from eebench.registry import Registry
 from eebench.store import read_json
 from eebench.trace import Trace
 
-__all__ = ["Tuned", "tune"]
+__all__ = ["Quotas", "Tuned", "tune", "tune_budget"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,57 @@ class Tuned:
     gmacs: float  # on test data
     speedup_macs: float  # against the plain backbone
     mean_exit: float
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """Per-exit confidence thresholds for a compute budget, and what they give on test data."""
+
+    method: str
+    seed: int
+    blocks: tuple[int, ...]
+    thresholds: tuple[float, ...]  # one an exit but the last; infinity: nobody stops there
+    val_share: float  # of the plain backbone's MACs, on validation data
+    share: float  # the same on test data
+    accuracy: float  # on test data
+
+
+def tune_budget(run: Path, method: str, share: float, *, seed: int | None = None) -> Quotas:
+    """MSDNet's budgeted-batch solver on validation data: one confidence threshold an exit, for a mean cost.
+
+    Huang et al., "Multi-Scale Dense Networks" (ICLR 2018), section 5; kalviny/MSDNet-PyTorch ``adaptive_inference.py``.
+    Confidence is the largest softmax probability, whatever the method's own rule looks at.
+
+    Args:
+        run: a run directory with the method's cell.
+        method: its label.
+        share: mean MACs a sample, as a share of the plain backbone's.
+        seed: of the cell; the run's first when not given.
+
+    Raises:
+        UserError: as :func:`tune`, or a share that even stopping everyone at the first exit exceeds.
+    """
+    _, cell = _cell(run, method, seed)
+    folder = run / "cells" / cell["id"]
+    val, test = Trace.load(folder, "val"), Trace.load(folder, "test")
+    total, plain = _costs(folder, "val")
+    mean = total.mean(0)
+    try:
+        solved = budget.budgeted_thresholds(val.confidence, mean, share * plain)
+    except ValueError as error:
+        raise UserError(f"a budget of {share:g} cannot be met: {error}") from None
+    exits = budget.apply_thresholds(test.confidence, solved.thresholds)
+    total_test, plain_test = _costs(folder, "test")
+    rows = np.arange(len(exits))
+    return Quotas(
+        method=method,
+        seed=cell["seed"],
+        blocks=test.blocks,
+        thresholds=tuple(float(t) for t in solved.thresholds[:-1]),
+        val_share=solved.cost / plain,
+        share=_mean(total_test, exits, rows) / plain_test,
+        accuracy=float(test.correct[rows, exits].mean()),
+    )
 
 
 def tune(
@@ -66,28 +117,15 @@ def tune(
     """
     if not 0 < max_drop < 1 or not 0 < delta < 1:
         raise UserError("--max-drop and --delta must lie strictly between 0 and 1")
-    record = read_json(run / "run.json")
-    if record["data"]["task"]["kind"] != "classification":
-        raise UserError("tune needs a classification task: the promise is about accuracy")
-    done = [cell for cell in record["cells"] if cell["status"] == "done" and cell["label"] != "backbone"]
-    labels = {cell["label"] for cell in done}
-    if method not in labels:
-        raise UserError(f"the run has no finished method '{method}'{did_you_mean(method, labels)}")
-    cells = {cell["seed"]: cell for cell in done if cell["label"] == method}
-    wanted = next(iter(cells)) if seed is None else seed
-    if wanted not in cells:
-        raise UserError(f"'{method}' was run with seeds {sorted(cells)}, not {wanted}")
-    folder = run / "cells" / cells[wanted]["id"]
-    if not (folder / "trace-val.npz").exists():
-        raise UserError(f"the traces of '{method}' are not in {folder}; run the benchmark here first")
+    record, cell = _cell(run, method, seed)
+    folder = run / "cells" / cell["id"]
     chosen = registry.choose(method)[0]
     rule = chosen.cls(chosen.options, _task(record)).rule()
     val, test = Trace.load(folder, "val"), Trace.load(folder, "test")
 
     order = np.random.default_rng(0).permutation(len(val.targets))
     propose, certify = np.array_split(order, 2)
-    with np.load(folder / "costs-val.npz", allow_pickle=False) as file:
-        total = file["backbone"] + file["heads"] + file["gates"]
+    total, _ = _costs(folder, "val")
     some = {name: values[propose] for name, values in val.seen.items()}
     knobs = list(rule.grid(some)) if chosen.pinned is None else [chosen.pinned]
     knobs = sorted({*knobs, rule.knob.never}, key=lambda k: -_mean(total, replay(rule, some, k), propose))
@@ -102,13 +140,11 @@ def tune(
 
     exits = replay(rule, test.seen, knob)
     right = test.correct
-    with np.load(folder / "costs-test.npz", allow_pickle=False) as file:
-        total_test = file["backbone"] + file["heads"] + file["gates"]
-        plain = float(file["plain"].mean())
+    total_test, plain = _costs(folder, "test")
     spent = _mean(total_test, exits, np.arange(len(exits)))
     return Tuned(
         method=method,
-        seed=wanted,
+        seed=cell["seed"],
         knob_name=rule.knob.name,
         knob=knob,
         certified=result.certified,
@@ -126,6 +162,31 @@ def _promise(result: risk.RiskControl, max_drop: float, delta: float, bound: str
     if result.certified or bound in ("crc", "naive") or result.n >= needed:
         return result.promise
     return f"{result.promise} (to certify {max_drop:g} at delta {delta:g} takes at least {needed})"
+
+
+def _cell(run: Path, method: str, seed: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The run's record and the finished cell of a method, its traces being there."""
+    record = read_json(run / "run.json")
+    if record["data"]["task"]["kind"] != "classification":
+        raise UserError("tune needs a classification task: what it promises is about accuracy")
+    done = [cell for cell in record["cells"] if cell["status"] == "done" and cell["label"] != "backbone"]
+    labels = {cell["label"] for cell in done}
+    if method not in labels:
+        raise UserError(f"the run has no finished method '{method}'{did_you_mean(method, labels)}")
+    cells = {cell["seed"]: cell for cell in done if cell["label"] == method}
+    wanted = next(iter(cells)) if seed is None else seed
+    if wanted not in cells:
+        raise UserError(f"'{method}' was run with seeds {sorted(cells)}, not {wanted}")
+    folder = run / "cells" / cells[wanted]["id"]
+    if not (folder / "trace-val.npz").exists():
+        raise UserError(f"the traces of '{method}' are not in {folder}; run the benchmark here first")
+    return record, cells[wanted]
+
+
+def _costs(folder: Path, split: str) -> tuple[np.ndarray, float]:
+    """MACs of stopping at each exit, (S, E), everything charged, and the plain backbone's mean."""
+    with np.load(folder / f"costs-{split}.npz", allow_pickle=False) as file:
+        return file["backbone"] + file["heads"] + file["gates"], float(file["plain"].mean())
 
 
 def _mean(total: np.ndarray, exits: np.ndarray, samples: np.ndarray) -> float:
