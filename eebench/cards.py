@@ -22,7 +22,10 @@ def read_card(source: Source) -> dict[str, Any]:
 
     text = path.read_text(encoding="utf-8")
     header, body = _split(text)
-    found = dict(yaml.safe_load(header) or {}) if header else {}
+    try:
+        found = dict(yaml.safe_load(header) or {})
+    except (yaml.YAMLError, TypeError, ValueError):  # a stranger's card must not take the list of methods with it
+        found = {"summary": "(its card's header is no YAML mapping)"}
     bibtex = re.search(r"```bibtex\n(.*?)```", body, re.DOTALL)
     return {"title": source.name, **found, "bibtex": bibtex.group(1).strip() if bibtex else None}
 
@@ -57,6 +60,6 @@ def _docstring(source: Source) -> str:
             found = importlib.util.find_spec(source.entry.module)
             with open(found.origin, encoding="utf-8") as file:  # type: ignore[union-attr, arg-type]
                 text = ast.get_docstring(ast.parse(file.read())) or ""
-        except (ImportError, OSError, SyntaxError, TypeError, AttributeError):
+        except (Exception, SystemExit):  # finding a module imports the packages around it; loading will say why
             return ""
     return " ".join(text.split("\n\n")[0].split())

@@ -63,11 +63,10 @@ def run(
     from eebench.spec import make_spec
 
     registry = Registry.installed(plugin)
-    names = list(registry.sources) if methods.strip() == "all" else split_list(methods)
-    for name in names:
+    names = split_list(methods)
+    for name in names if methods.strip() != "all" else ():
         registry.get(name.partition("[")[0].strip())
-    if methods.strip() != "all" or plugin:
-        _fail_if_broken(registry)
+    _fail_if_broken(registry)
     spec = make_spec(
         methods=tuple(names),
         backbone=backbone,
@@ -103,6 +102,7 @@ def run(
         print_plan(spec, registry, results)
         return
     outcome = execute(spec, registry, results, reporter=Reporter(), force=force)
+    _set_aside(registry)
     _report(outcome.path, reports)
     if outcome.failed:
         names = sorted({cell["label"] for cell in outcome.failed})
@@ -139,8 +139,9 @@ def cost(
     _fail_if_broken(registry)
     from eebench.cost import cost_tables, print_costs
 
-    tables = cost_tables(registry.choose(methods), backbone, classes, image_size, patch_size, tokens)
-    print_costs(tables, backbone, as_json=as_json)
+    chosen = registry.choose(methods)
+    _set_aside(registry)
+    print_costs(cost_tables(chosen, backbone, classes, image_size, patch_size, tokens), backbone, as_json=as_json)
 
 
 @app.command()
@@ -197,9 +198,13 @@ def list_(
         from eebench.registry import Registry
 
         registry = Registry.installed(plugin)
-        rows = {name: summary(source) for name, source in registry.sources.items()}
-        for reason in registry.broken.values():
-            _say(f"set aside: {reason}")
+        for name, source in registry.sources.items():
+            fault = source.fault()
+            if fault is None:
+                rows[name] = summary(source)
+            else:
+                registry.broken[name] = fault
+        _set_aside(registry)
     elif kind == "backbones":
         from eebench import backbones
 
@@ -293,7 +298,7 @@ def main() -> NoReturn:
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except UserError as error:
-        sys.exit(_say(f"error: {error}", 2))
+        sys.exit(_say(f"error: {' '.join(str(error).split())}", 2))
     except KeyboardInterrupt:
         sys.exit(_say("interrupted; finished cells are kept and will be reused", 130))
     except typer.Exit as error:
@@ -341,7 +346,8 @@ def _numbers(option: str, text: str, kind: type) -> tuple:
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> str:
     if value not in known:
-        raise UserError(f"{option}: '{value}' is not one of {', '.join(known)}{did_you_mean(value, known)}")
+        near = did_you_mean(value, known)
+        raise UserError(f"{option}: '{value}' is not one of {', '.join(known)}{near if 'did you mean' in near else ''}")
     return value
 
 
@@ -359,8 +365,14 @@ def _writable(option: str, folder: Path) -> None:
 
 
 def _fail_if_broken(registry) -> None:
+    """A plugin file is named on the command line, so it was asked for."""
     for reason in registry.broken.values():
         raise UserError(reason)
+
+
+def _set_aside(registry) -> None:
+    for reason in registry.broken.values():
+        _say(f"set aside: {reason}")
 
 
 def _say(text: str, status: int = 0) -> int:

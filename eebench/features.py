@@ -25,7 +25,6 @@ class FeatureCache:
         self.budget = budget
         self._key: tuple[str, int] | None = None
         self._tokens: dict[int, list[Tensor]] = {}
-        self._masked = False
         self._layouts: dict[int, Layout] = {}
 
     def fits(self, model: EarlyExitModel, data: Data) -> bool:
@@ -55,7 +54,6 @@ class FeatureCache:
                 if number in fresh:
                     fresh[number] += _samples(features)
                     self._layouts[number] = features.layout
-            self._masked = features.mask is not None
             done += len(batch.targets)
             size = sum(t.numel() * t.element_size() for column in fresh.values() for t in column)
             if held + size * len(data.train) / done > self.budget:
@@ -70,13 +68,13 @@ class FeatureCache:
         for block in blocks:
             picked = [self._tokens[block][i] for i in chosen]
             layout = self._layouts[block]
-            if not self._masked:
+            if len({len(tokens) for tokens in picked}) == 1:  # images always, texts of one length as well
                 found[block] = Features(torch.stack(picked), layout)
                 continue
-            lengths = torch.tensor([len(t) for t in picked], device=picked[0].device)
-            tokens = nn.utils.rnn.pad_sequence(picked, batch_first=True)
-            mask = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
-            found[block] = Features(tokens, layout, mask)
+            lengths = torch.tensor([len(tokens) for tokens in picked], device=picked[0].device)
+            padded = nn.utils.rnn.pad_sequence(picked, batch_first=True)
+            mask = torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]
+            found[block] = Features(padded, layout, mask)
         return found
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,10 +35,10 @@ class BackboneExit(ExitHead):
 
 @dataclass(slots=True)
 class Decision:
-    """What dynamic inference returns: logits (B, K) and where each sample stopped, (B,) int64, exits from 0."""
+    """What dynamic inference returns, both in the order of the inputs."""
 
-    logits: Tensor
-    exit: Tensor
+    logits: Tensor  # (B, K), on the model's device
+    exit: Tensor  # (B,) int64, where each sample stopped, exits from 0; on the CPU, where it was decided
 
 
 class EarlyExitModel(nn.Module):
@@ -127,6 +128,9 @@ class EarlyExitModel(nn.Module):
     ) -> Decision:
         """Stop where the rule says so; finished rows leave the batch and later blocks run on the rest.
 
+        What the rule observed comes to the host, the one synchronisation of a decision on a GPU, and its ``step`` runs
+        there on numpy arrays, the very code and numbers of a replay.
+
         Args:
             inputs: one batch.
             rule: the exit rule.
@@ -137,66 +141,67 @@ class EarlyExitModel(nn.Module):
         walk = self.walk(inputs)
         visit = next(walk)
         size, device = len(visit.features.tokens), visit.features.tokens.device
-        if size == 1:
-            return self._single(walk, visit, rule, knob, ids)
         names = torch.arange(size, device=device) if ids is None else ids
-        alive = torch.arange(size, device=device)
-        where = torch.full((size,), len(self.blocks) - 1, device=device)
-        logits: Tensor | None = None
+        if size == 1:
+            return self._single(walk, visit, rule, knob, names)
+        alive = np.arange(size)  # which sample each row of the batch is
+        exits = np.full(size, -1)  # -1: still on its way
+        answers: list[Tensor] = []
+        answered: list[np.ndarray] = []
         state: Rows = {}
-        for position in range(len(self.blocks) - 1):
-            stop, state = rule.step(state, rule.observe(visit.output, position, names), knob)
-            if wait and position:
-                stop = stop & (where.index_select(0, alive) > position)
-            count = int(stop.sum())  # the one host synchronisation of this decision
+        for position in range(len(self.blocks)):
+            if position < len(self.blocks) - 1:
+                stop, state = rule.step(state, _on_host(rule.observe(visit.output, position, names)), knob)
+            else:
+                stop = np.ones(len(alive), dtype=bool)
+            if wait:
+                stop = stop & (exits < 0)
             keep = None
-            if count:
-                rows = stop.nonzero().squeeze(1)
-                done = alive if count == len(alive) else alive.index_select(0, rows)
-                answer = _answer(visit, None if count == len(alive) else rows)
-                logits = answer.new_empty((size, answer.shape[1])) if logits is None else logits
-                logits.index_copy_(0, done, answer)
-                where.index_fill_(0, done, position)
-                if count == len(alive) or (wait and int((where <= position).sum()) == size):
-                    return Decision(logits, where)
+            if stop.any():
+                answers.append(_answer(visit, stop))
+                answered.append(alive[stop])
+                exits[alive[stop]] = position
+                if (exits >= 0).all():
+                    break
                 if not wait:
-                    keep = stop.logical_not().nonzero().squeeze(1)
-                    alive, names, state = alive.index_select(0, keep), names.index_select(0, keep), _rows(state, keep)
+                    keep = _index(~stop, device)
+                    names = names.index_select(0, keep)
+                    alive, state = alive[~stop], {name: column[~stop] for name, column in state.items()}
             visit = walk.send(keep)
-        answer = visit.logits
-        if logits is None:
-            return Decision(answer, where)
-        if wait:
-            return Decision(torch.where((where == len(self.blocks) - 1)[:, None], answer, logits), where)
-        return Decision(logits.index_copy_(0, alive, answer), where)
+        in_order = _index(np.concatenate(answered).argsort(), device)
+        return Decision(torch.cat(answers).index_select(0, in_order), torch.from_numpy(exits))
 
     def _single(
-        self,
-        walk: Generator[Visit, Tensor | None, None],
-        visit: Visit,
-        rule: ExitRule,
-        knob: float,
-        ids: Tensor | None,
+        self, walk: Generator[Visit, Tensor | None, None], visit: Visit, rule: ExitRule, knob: float, names: Tensor
     ) -> Decision:
         """One sample: nothing to gather, so the loop is nothing but the decisions."""
-        device = visit.features.tokens.device
-        names = torch.zeros(1, dtype=torch.int64, device=device) if ids is None else ids
         state: Rows = {}
         last = len(self.blocks) - 1
         position = 0
         while position < last:
-            stop, state = rule.step(state, rule.observe(visit.output, position, names), knob)
+            stop, state = rule.step(state, _on_host(rule.observe(visit.output, position, names)), knob)
             if stop:
                 break
             position += 1
             visit = walk.send(None)
-        return Decision(visit.logits, torch.tensor([position], device=device))
+        return Decision(visit.logits, torch.full((1,), position))
 
 
-def _answer(visit: Visit, rows: Tensor | None) -> Tensor:
-    """Logits of the rows that stop (all when None); exits that classify late do so for just these."""
-    if rows is None:
+def _on_host(seen: dict[str, Tensor]) -> Rows:
+    """As numpy arrays, which on the CPU share the tensors' memory."""
+    return {name: values.numpy(force=True) for name, values in seen.items()}
+
+
+def _index(rows: np.ndarray, device: torch.device) -> Tensor:
+    """Row numbers, or where a mask is True, as an index on the device; the copy there waits for nothing."""
+    return torch.from_numpy(np.flatnonzero(rows) if rows.dtype == bool else rows).to(device, non_blocking=True)
+
+
+def _answer(visit: Visit, stop: np.ndarray) -> Tensor:
+    """Logits of the rows that stop; exits that classify late do so for just these."""
+    if stop.all():
         return visit.logits
+    rows = _index(stop, visit.features.tokens.device)
     output = visit.output
     if output.logits is not None:
         return output.logits.index_select(0, rows)

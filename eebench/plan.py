@@ -15,7 +15,7 @@ from eebench.model import EarlyExitModel
 from eebench.prepare import Prepared, prepare
 from eebench.registry import Registry
 from eebench.spec import RunSpec
-from eebench.train import trains_backbone
+from eebench.train import steps_per_epoch, trains_backbone
 
 __all__ = ["print_plan"]
 
@@ -51,7 +51,7 @@ def print_plan(spec: RunSpec, registry: Registry, results: Path) -> None:
     for label, code, phases in cells:
         done = [s for s in spec.seeds if _exists(results, prepared.cell_id(label, s, code))]
         for name, whole, epochs in phases:
-            steps = epochs * -(-len(data.train) // (spec.batch_size or 32)) * (len(spec.seeds) - len(done))
+            steps = epochs * steps_per_epoch(len(data.train), spec.batch_size or 32) * (len(spec.seeds) - len(done))
             seconds = steps * per_batch * (1.0 if whole else FROZEN_SHARE)
             total += seconds
             note = "finished" if len(done) == len(spec.seeds) else f"{seconds:.0f} s"

@@ -97,6 +97,8 @@ class Prepared:
 
 def prepare(spec: RunSpec, registry: Registry) -> Prepared:
     """Check everything and load the data; raise a one-line UserError at the first thing wrong."""
+    for reason in registry.broken.values():
+        raise UserError(reason)
     methods = registry.choose(",".join(spec.methods))
     spec = spec.model_copy(update={"methods": tuple(m.label for m in methods)})
     budget = BUDGETS[spec.budget]
@@ -132,8 +134,8 @@ def _backbone(spec: RunSpec, loaded: Data) -> tuple[Backbone, list[str]]:
         patch_size=patch_size,
         channels=loaded.channels,
     )
-    lines = load_weights(backbone, spec.weights, name=spec.backbone) if backbone.modality == "vision" else []
-    return backbone, [*getattr(backbone, "notes", ()), *lines]
+    lines = load_weights(backbone, spec.weights, name=spec.backbone)
+    return backbone, [*backbone.notes, *lines]
 
 
 def _buildable(chosen: Chosen, backbone: Backbone, loaded: Data) -> None:

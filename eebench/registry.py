@@ -6,8 +6,11 @@ for. What a person types, ``pabee[patience=3]``, is parsed and checked here.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import hashlib
 import importlib.util
+import math
 import sys
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
@@ -47,13 +50,28 @@ class Source:
         assert self.entry is not None
         try:
             loaded = self.entry.load()
-        except Exception as error:  # a plugin may raise anything while it is imported
-            raise UserError(
-                f"method '{self.name}' ({self.origin}) cannot be imported: {type(error).__name__}: {_one_line(error)}"
-            ) from error
+        except (Exception, SystemExit) as error:  # a plugin may raise anything while it is imported
+            raise UserError(self._cannot(error)) from error
         if not (isinstance(loaded, type) and issubclass(loaded, Method)):
             raise UserError(f"method '{self.name}' ({self.origin}): {self.entry.value} is not an eebench.api.Method")
         return loaded
+
+    def fault(self) -> str | None:
+        """What can be seen to be wrong without importing the method: its module is not there, or is no Python."""
+        if self.entry is None:
+            return None
+        try:
+            found = importlib.util.find_spec(self.entry.module)
+            if found is None:
+                raise ModuleNotFoundError(f"No module named '{self.entry.module}'")
+            if found.origin is not None and found.origin.endswith(".py"):
+                ast.parse(Path(found.origin).read_bytes())
+        except (Exception, SystemExit) as error:  # finding a module imports the packages around it
+            return self._cannot(error)
+        return None
+
+    def _cannot(self, error: BaseException) -> str:
+        return f"method '{self.name}' ({self.origin}) cannot be imported: {type(error).__name__}: {_one_line(error)}"
 
     def card(self) -> Path | None:
         """The method's README.md, found without importing the method; None when it has none."""
@@ -63,7 +81,7 @@ class Source:
         else:
             try:
                 found = importlib.util.find_spec(self.entry.module)
-            except Exception:  # a broken parent package: the card is lost, loading will say why
+            except (Exception, SystemExit):  # a broken parent package: the card is lost, loading will say why
                 return None
             if found is None or found.origin is None:
                 return None
@@ -91,7 +109,7 @@ class Registry:
     """Every method there is, by name."""
 
     sources: dict[str, Source] = field(default_factory=dict)
-    broken: dict[str, str] = field(default_factory=dict)  # plugin files that failed, and why
+    broken: dict[str, str] = field(default_factory=dict)  # plugin files and methods set aside, and why
 
     @classmethod
     def installed(cls, plugins: list[Path] | None = None) -> Registry:
@@ -133,10 +151,12 @@ class Registry:
     def choose(self, text: str) -> list[Chosen]:
         """Parse ``pabee[patience=3],lgvit`` (or ``all``) and check every option.
 
+        ``all`` means every method that can be imported; the others are set aside in ``broken``.
+
         Raises:
-            UserError: unknown method, option or value; a method twice; a method that cannot be imported.
+            UserError: unknown method, option or value; a method twice; a method asked for that cannot be imported.
         """
-        names = list(self.sources) if text.strip() == "all" else split_list(text)
+        names = self._importable() if text.strip() == "all" else split_list(text)
         if not names:
             raise UserError("no method asked for; name one or more, or 'all'")
         chosen = [self._choose(name) for name in names]
@@ -146,13 +166,26 @@ class Registry:
             raise UserError(f"method asked for twice: {', '.join(sorted(twice))}")
         return chosen
 
+    def _importable(self) -> list[str]:
+        names = []
+        for name, source in self.sources.items():
+            try:
+                source.load()
+                names.append(name)
+            except UserError as error:
+                self.broken[name] = str(error)
+        return names
+
     def _choose(self, text: str) -> Chosen:
         name, bracket, rest = text.partition("[")
         name = name.strip()
         if bracket and not rest.endswith("]"):
             raise UserError(f"'{text}': the options' closing bracket is missing")
         cls = self.get(name).load()
-        typed = dict(_pair(item, text) for item in split_list(rest.removesuffix("]"))) if bracket else {}
+        pairs = [_pair(item, text) for item in split_list(rest.removesuffix("]"))] if bracket else []
+        typed = dict(pairs)
+        if len(typed) < len(pairs):
+            raise UserError(f"'{text}': an option is given twice")
         return _checked(name, cls, typed)
 
 
@@ -181,8 +214,11 @@ def _checked(name: str, cls: type[Method], typed: dict[str, str]) -> Chosen:
 
     from eebench.data.base import Task
 
-    hints = get_type_hints(cls.Options)
-    fields = [f.name for f in dataclasses.fields(cls.Options)]
+    try:
+        hints = get_type_hints(cls.Options)
+        fields = [f.name for f in dataclasses.fields(cls.Options)]
+    except (AttributeError, NameError, TypeError) as error:
+        raise UserError(f"method '{name}': its Options are no readable dataclass: {_one_line(error)}") from error
     own = {key: value for key, value in typed.items() if key in fields}
     values: dict[str, Any] = {}
     for key, value in own.items():
@@ -207,6 +243,8 @@ def _checked(name: str, cls: type[Method], typed: dict[str, str]) -> Chosen:
             pinned = float(typed[key])
         except ValueError:
             raise UserError(f"method '{name}': {key}={typed[key]} is not a number") from None
+        if not math.isfinite(pinned):
+            raise UserError(f"method '{name}': {key}={typed[key]} is not a finite number")
         if knob.integer and pinned != int(pinned):
             raise UserError(f"method '{name}': {key}={typed[key]} is not a whole number")
     label = name + (f"[{','.join(f'{k}={typed[k]}' for k in sorted(typed))}]" if typed else "")
@@ -218,7 +256,8 @@ def _methods_in(path: Path) -> list[type[Method]]:
 
     if not path.is_file():
         raise UserError(f"plugin file {path} does not exist")
-    module_name = f"eebench_plugin_{path.stem}"
+    # the whole path, not the stem alone: of two files with one name, the second would pass for the first one's source
+    module_name = f"eebench_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"plugin file {path} is not a Python file")
@@ -226,7 +265,7 @@ def _methods_in(path: Path) -> list[type[Method]]:
     sys.modules[module_name] = module  # dataclasses and get_type_hints look their module up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # a plugin may raise anything while it is imported
+    except (Exception, SystemExit) as error:  # a plugin may raise anything while it is imported
         del sys.modules[module_name]
         raise UserError(f"plugin {path} cannot be imported: {type(error).__name__}: {_one_line(error)}") from error
     found = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -72,7 +73,7 @@ class RunSpec(BaseModel):
     image_size: int | None = Field(None, gt=0)
     patch_size: int | None = Field(None, gt=0)
     thresholds: tuple[float, ...] | None = None
-    lr: float | None = Field(None, gt=0)
+    lr: float | None = Field(None, gt=0, allow_inf_nan=False)
     batch_size: int | None = Field(None, gt=0)
     epochs: int | None = Field(None, gt=0)
     device: str = "auto"
@@ -89,11 +90,25 @@ class RunSpec(BaseModel):
             raise ValueError("names something twice")
         return value
 
-    @field_validator("seeds", "latency_batch_sizes")
+    @field_validator("seeds")
     @classmethod
     def _not_negative(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if min(value) < 0:
             raise ValueError("must not be negative")
+        return value
+
+    @field_validator("latency_batch_sizes")
+    @classmethod
+    def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if min(value) < 1:
+            raise ValueError("must be at least 1")
+        return value
+
+    @field_validator("thresholds")
+    @classmethod
+    def _finite(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value is not None and not all(map(math.isfinite, value)):
+            raise ValueError("must be finite numbers")
         return value
 
     @property

@@ -14,7 +14,16 @@ from eebench.data.base import Batch, Data, batches
 from eebench.features import FeatureCache
 from eebench.model import EarlyExitModel
 
-__all__ = ["BACKBONE_LR_SCALE", "Plan", "backbone_phase", "default_lr", "fit", "phase_plan", "trains_backbone"]
+__all__ = [
+    "BACKBONE_LR_SCALE",
+    "Plan",
+    "backbone_phase",
+    "default_lr",
+    "fit",
+    "phase_plan",
+    "steps_per_epoch",
+    "trains_backbone",
+]
 
 BACKBONE_LR_SCALE = 0.3
 """A method's phases start from a trained backbone: its weights move at this share of the heads' learning rate."""
@@ -93,7 +102,7 @@ def fit(
     torch.manual_seed(seed)
     frozen = _freeze(model, phase)
     optimizer = _optimizer(model, plan)
-    per_epoch = math.ceil(len(data.train) / plan.batch_size)
+    per_epoch = steps_per_epoch(len(data.train), plan.batch_size)
     total = per_epoch * plan.epochs
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _schedule(plan, total))
     use_cache = cache is not None and frozen and cache.fits(model, data)
@@ -121,6 +130,12 @@ def fit(
             _freeze(model, phase)
     model.eval().requires_grad_(False)
     return history
+
+
+def steps_per_epoch(samples: int, batch_size: int) -> int:
+    """Batches an epoch of ``data.base.batches`` has: a last batch of a single sample joins the one before."""
+    whole, rest = divmod(samples, batch_size)
+    return max(1, whole + (rest > (1 if whole else 0)))
 
 
 def _freeze(model: EarlyExitModel, phase: Phase) -> bool:

@@ -23,6 +23,7 @@ class Backbone(nn.Module, ABC):
     layouts: tuple[Layout, ...]  # layouts[k - 1]: the tokens behind block k
     heads: tuple[int, ...]  # attention heads of each block (1 where a block has none)
     mlp_ratio: float = 4.0
+    notes: tuple[str, ...] = ()  # what was adapted to fit the run, said in its log
 
     @property
     def depth(self) -> int:

@@ -98,6 +98,9 @@ def batches(
         if set_epoch is not None:
             set_epoch(seed, epoch)
     chunks = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    if seed is not None and len(chunks) > 1 and len(chunks[-1]) == 1:
+        last = chunks.pop()  # batch norm cannot train on a single sample: it joins the batch before
+        chunks[-1] = np.concatenate([chunks[-1], last])
     for ids, inputs in _fetch(split.inputs, prepare, chunks):
         moved = {k: v.to(device) for k, v in inputs.items()} if isinstance(inputs, dict) else inputs.to(device)
         targets = torch.from_numpy(split.targets[ids])

@@ -118,7 +118,7 @@ def count(module: nn.Module, function: Callable[[Any], Any], inputs: Inputs) -> 
         if strange:
             raise UserError(f"cannot count the multiply-accumulates of {', '.join(strange)} in {type(module).__name__}")
         by_module = {
-            name.removeprefix("module.").removeprefix("module"): float(value)
+            name.removeprefix("module").removeprefix("."): float(value)
             for name, value in analysis.by_module().items()
         }
     return Count(float(total), by_module, dict(analysis.by_operator()), uncounted)
@@ -132,7 +132,8 @@ def exit_costs(model: EarlyExitModel, inputs: Inputs) -> ExitCosts:
     ``gate``; heads are the rest.
     """
     uncounted: Counter[str] = Counter()
-    gate_modules = [name for name, _ in model.named_modules() if name.split(".")[-1] == "gate"]
+    paths = [name.split(".") for name, _ in model.named_modules()]
+    gate_modules = [".".join(path) for path in paths if path[-1] == "gate" and "gate" not in path[:-1]]
 
     def run(function: Callable[[Any], Any]) -> Count:
         counted = count(model, function, inputs)

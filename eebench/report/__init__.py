@@ -1,1 +1,35 @@
-"""eebench."""
+"""The report of a run, rendered from its directory alone: one HTML page, Markdown, figures and tables.
+
+Importing this costs nothing; pandas and matplotlib are loaded when a function is called. torch never is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["comparison_table", "print_comparison", "render"]
+
+
+def render(run_dir: Path, out_dir: Path) -> dict[str, Path]:
+    """Write the report of ``run_dir`` to ``out_dir``; see :func:`eebench.report.render.render`."""
+    from eebench.report.render import render as work
+
+    return work(run_dir, out_dir)
+
+
+def comparison_table(run_dir: Path, target: str = "drop_1pt") -> list[dict[str, Any]]:
+    """The comparison at one target as plain dictionaries; see :func:`eebench.report.terminal.comparison_table`."""
+    from eebench.report.terminal import comparison_table as work
+
+    return work(run_dir, target)
+
+
+def print_comparison(run_dir: Path, console: Console, target: str = "drop_1pt") -> None:
+    """Print the comparison in the terminal; see :func:`eebench.report.terminal.print_comparison`."""
+    from eebench.report.terminal import print_comparison as work
+
+    work(run_dir, console, target)
