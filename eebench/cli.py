@@ -52,6 +52,9 @@ def run(
     threads: Annotated[int | None, typer.Option(help="CPU threads; recorded.")] = None,
     latency_batch_sizes: Annotated[str, typer.Option(help="Batch sizes to time.")] = "1",
     latency_samples: Annotated[int | None, typer.Option(help="Test samples to time.")] = None,
+    energy: Annotated[
+        bool, typer.Option("--energy", help="Joules a sample as well (NVIDIA GPU, eebench[energy]).")
+    ] = False,
     results: Annotated[Path, typer.Option(help="Folder of run directories.")] = Path("results"),
     reports: Annotated[Path, typer.Option(help="Folder of rendered reports.")] = Path("reports"),
     plugin: Plugins = None,
@@ -86,6 +89,7 @@ def run(
         threads=threads,
         latency_batch_sizes=_numbers("--latency-batch-sizes", latency_batch_sizes, int),
         latency_samples=latency_samples,
+        energy=energy,
     )
     from eebench import data
 

@@ -87,7 +87,8 @@ class Prepared:
             "split": self.data.split_hash,
             "weights": self.weights_sha,
             "spec": s.model_dump(
-                mode="json", exclude={"methods", "seeds", "thresholds", "latency_batch_sizes", "latency_samples"}
+                mode="json",
+                exclude={"methods", "seeds", "thresholds", "latency_batch_sizes", "latency_samples", "energy"},
             ),
         }
         digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
@@ -100,6 +101,8 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
     for reason in registry.broken.values():
         raise UserError(reason)
     methods = registry.choose(",".join(spec.methods))
+    if spec.energy and _device(spec.device).type != "cuda":
+        raise UserError("--energy reads an NVIDIA GPU's counter; there is none here (use --device cuda on one)")
     spec = spec.model_copy(update={"methods": tuple(m.label for m in methods)})
     budget = BUDGETS[spec.budget]
     device = _device(spec.device)

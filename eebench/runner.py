@@ -27,7 +27,7 @@ from eebench.spec import RunSpec
 from eebench.store import Store
 from eebench.summaries import conformal_rows, summary_rows
 from eebench.tables import Scored, attach_speedups, score_cell, score_plain
-from eebench.timing import Entrant, Times, time_seed
+from eebench.timing import Entrant, Times, energy_rows, time_seed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -198,6 +198,15 @@ class _Run:
             knobs = {c.target: float(c.test.knob or 0.0) for c in result.chosen["dynamic"]}
             fixed = {c.target: int(c.test.knob or 0) for c in result.chosen["fixed"]}
             entrants.append(Entrant(label, open_model(prepared, cell, method), method.rule(), knobs, fixed))
+        if spec.energy:
+            self.tables["energy"] += energy_rows(
+                entrants,
+                prepared.data.test,
+                device=prepared.device,
+                batch_size=max(spec.latency_batch_sizes),
+                seed=seed,
+                reporter=self.reporter,
+            )
         return time_seed(
             entrants,
             prepared.data.test,

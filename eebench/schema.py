@@ -121,6 +121,16 @@ TABLES: dict[str, dict[str, str]] = {
         "threads": "torch CPU threads",
         "noisy": "True when the middle round's mean strays: IQR of round means / median > 0.1",
     },
+    "energy": {
+        **_WHO,
+        "path": "plain, or an operating point's name",
+        "batch_size": "samples a batch",
+        "joules": "joules a sample above idle, measured by NVML's counter over a window of at least ten seconds",
+        "gross_joules": "the same with idle power included",
+        "idle_watts": "power just before the window",
+        "seconds": "length of the window",
+        "samples": "samples run in it",
+    },
     "summary": {
         **_WHO,
         "name": "which single number; see docs/measures.md for the definitions",

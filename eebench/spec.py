@@ -80,6 +80,7 @@ class RunSpec(BaseModel):
     threads: int | None = Field(None, gt=0)
     latency_batch_sizes: tuple[int, ...] = (1,)
     latency_samples: int | None = Field(None, gt=0)
+    energy: bool = False
 
     @field_validator("seeds", "methods", "latency_batch_sizes", "thresholds")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,12 +13,13 @@ import torch
 from eebench.api import ExitRule
 from eebench.backbones.base import Inputs
 from eebench.data.base import Split
+from eebench.measure.energy import NvmlMeter, measure_energy
 from eebench.measure.latency import Contender, Key, Run, Timing, time_rounds
 from eebench.measure.statistics import Interval, bootstrap_ratio
 from eebench.model import EarlyExitModel
 from eebench.progress import Reporter
 
-__all__ = ["Entrant", "Times", "time_seed"]
+__all__ = ["Entrant", "Times", "energy_rows", "time_seed"]
 
 Batches = list[tuple[Inputs, torch.Tensor]]
 
@@ -100,6 +102,37 @@ def time_seed(
         for contender in contenders:
             times.timings[contender.key] = found[contender.twin]
     return times
+
+
+def energy_rows(
+    entrants: list[Entrant], split: Split, *, device: torch.device, batch_size: int, seed: int, reporter: Reporter
+) -> list[dict[str, Any]]:
+    """Rows of energy.csv: joules a sample of the plain backbone and of every operating point, on the GPU."""
+    meter = NvmlMeter(device.index or 0)
+    for entrant in entrants:
+        entrant.model.to(device)
+    rows = np.arange(len(split) // batch_size * batch_size) if len(split) >= batch_size else np.arange(len(split))
+    batches = _batches(entrants[0].model, split, rows, batch_size, device)
+    times = Times({}, {}, torch.get_num_threads())
+    found = []
+    contenders = [c for e in entrants for c in _contenders(e, device, batch_size, batches, times)]
+    asked = [c for c in contenders if c.key[2] != "wait" and not c.key[4].startswith(("exit_", "fixed_"))]
+    with reporter.task(f"energy seed {seed}: {len(asked)} windows") as update, torch.inference_mode():
+        for done, contender in enumerate(asked, 1):
+            turn = itertools.cycle(contender.batches)
+
+            def work(contender: Contender = contender, turn: Any = turn) -> int:
+                inputs, ids = next(turn)
+                contender.run(inputs, ids)
+                torch.cuda.synchronize()
+                return len(ids)
+
+            used = measure_energy(work, meter)
+            row = {"method": contender.key[0], "seed": seed, "path": contender.key[4], "batch_size": batch_size}
+            row |= {"joules": used.joules_per_sample, "gross_joules": used.gross_joules_per_sample}
+            found.append(row | {"idle_watts": used.idle_watts, "seconds": used.seconds, "samples": used.samples})
+            update(done, len(asked))
+    return found
 
 
 def _contenders(
