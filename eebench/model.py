@@ -164,7 +164,7 @@ class EarlyExitModel(nn.Module):
                 if (exits >= 0).all():
                     break
                 if not wait:
-                    keep = _index(~stop, device)
+                    keep = _index(np.flatnonzero(~stop), device)
                     names = names.index_select(0, keep)
                     alive, state = alive[~stop], {name: column[~stop] for name, column in state.items()}
             visit = walk.send(keep)
@@ -193,15 +193,15 @@ def _on_host(seen: dict[str, Tensor]) -> Rows:
 
 
 def _index(rows: np.ndarray, device: torch.device) -> Tensor:
-    """Row numbers, or where a mask is True, as an index on the device; the copy there waits for nothing."""
-    return torch.from_numpy(np.flatnonzero(rows) if rows.dtype == bool else rows).to(device, non_blocking=True)
+    """Row numbers as a tensor on the device; the copy there waits for nothing."""
+    return torch.from_numpy(rows).to(device, non_blocking=True)
 
 
 def _answer(visit: Visit, stop: np.ndarray) -> Tensor:
     """Logits of the rows that stop; exits that classify late do so for just these."""
     if stop.all():
         return visit.logits
-    rows = _index(stop, visit.features.tokens.device)
+    rows = _index(np.flatnonzero(stop), visit.features.tokens.device)
     output = visit.output
     if output.logits is not None:
         return output.logits.index_select(0, rows)
