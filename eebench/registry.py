@@ -230,6 +230,8 @@ def _checked(name: str, cls: type[Method], typed: dict[str, str]) -> Chosen:
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             raise UserError(f"method '{name}': option {key}={value} is not valid: {reason}") from None
+        if isinstance(values[key], float) and not math.isfinite(values[key]):
+            raise UserError(f"method '{name}': option {key}={value} is not a finite number")
     try:
         options = cls.Options(**values)
         knob = cls(options, Task(classes=2)).rule().knob

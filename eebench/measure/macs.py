@@ -118,8 +118,7 @@ def count(module: nn.Module, function: Callable[[Any], Any], inputs: Inputs) -> 
         if strange:
             raise UserError(f"cannot count the multiply-accumulates of {', '.join(strange)} in {type(module).__name__}")
         by_module = {
-            name.removeprefix("module").removeprefix("."): float(value)
-            for name, value in analysis.by_module().items()
+            name.removeprefix("module").removeprefix("."): float(value) for name, value in analysis.by_module().items()
         }
     return Count(float(total), by_module, dict(analysis.by_operator()), uncounted)
 
