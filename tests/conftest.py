@@ -1,0 +1,73 @@
+"""What every test runs under, and the one finished run that tests of runs, tables and the command line share."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, here and in the processes that tests start
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+PLUGIN = '''
+from dataclasses import dataclass
+
+from eebench.api import Method, Phase
+from eebench.parts import LinearExit
+from eebench.rules import Confidence
+
+
+@dataclass(frozen=True)
+class Options:
+    pass
+
+
+class Failing(Method):
+    """A linear exit whose loss raises."""
+
+    name = "failing"
+    Options = Options
+
+    def build(self, backbone):
+        return {6: LinearExit(backbone.layouts[5], self.task.outputs)}
+
+    def rule(self):
+        return Confidence()
+
+    def phases(self):
+        return [Phase("only", self.loss)]
+
+    def loss(self, step):
+        raise ArithmeticError("this loss\\nalways raises")
+
+
+class Shy(Failing):
+    """Makes no sense anywhere."""
+
+    name = "shy"
+
+    @classmethod
+    def skip(cls, backbone, task):
+        return "it is shy"
+'''
+
+
+@pytest.fixture(scope="session")
+def plugin(tmp_path_factory) -> Path:
+    """A plugin file with two methods: ``failing`` raises while it trains, ``shy`` skips every backbone."""
+    path = tmp_path_factory.mktemp("plugin") / "odd_ones.py"
+    path.write_text(PLUGIN)
+    return path
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory, plugin) -> SimpleNamespace:
+    """A run of two methods, one that fails and one that skips: ``spec``, ``tables``, ``path``, ``results``."""
+    import eebench
+
+    results = tmp_path_factory.mktemp("results")
+    methods = ("pabee[positions=3+6+9]", "jei_dnn[positions=4+8]", "failing", "shy")
+    spec = eebench.make_spec(methods=methods, budget="smoke", latency_samples=8)
+    tables = eebench.run(spec, results=results, plugins=[plugin])
+    path = Path(tables["curves"].attrs["path"])
+    return SimpleNamespace(spec=spec, tables=tables, path=path, results=results)
