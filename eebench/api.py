@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 Rows = dict[str, Any]
-"""Named arrays with one row a sample; tensors while the model runs, numpy arrays when a trace is replayed."""
+"""Named arrays with one row a sample: tensors where a model runs, numpy arrays where a rule decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +137,8 @@ class Knob:
 class ExitRule(ABC):
     """Who stops here? Written once: replay drives it over a stored trace, dynamic inference over the live rows.
 
-    ``step`` therefore keeps to operators and methods that numpy arrays and tensors share (``< > == & | * + .clip``)
-    and never asks how many rows there are.
+    ``observe`` runs where the model runs; what it returns comes to the host, and ``step`` decides there on numpy
+    arrays: all samples of a trace, or the rows still in the batch. It must treat each row by itself.
     """
 
     knob: Knob
@@ -152,7 +152,7 @@ class ExitRule(ABC):
 
     @abstractmethod
     def step(self, state: Rows, seen: Rows, knob: float) -> tuple[Any, Rows]:
-        """``(stop (B,) bool, state)`` for the rows still alive; ``state`` is empty before the first exit."""
+        """``(stop (B,) bool, state)`` for the rows still alive, numpy arrays; ``state`` is {} before the first exit."""
 
     @abstractmethod
     def grid(self, seen: Mapping[str, Any]) -> Sequence[float]:
