@@ -1,0 +1,373 @@
+"""JEI-DNN: gate features, targets and weights by brute force; whose turn moves what; the rule; replay."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import special, stats
+from torch import nn
+from torch.nn import functional as F
+
+from eebench.api import ExitOutput, Visit
+from eebench.data.base import Task
+from eebench.measure.macs import exit_costs
+from eebench.registry import Registry
+from eebench_methods.jei_dnn import JEIDNN
+from eebench_methods.jei_dnn.gates import (
+    GateThreshold,
+    exit_probabilities,
+    gate_features,
+    gate_targets,
+    importance,
+    positive_weights,
+)
+from tests.walk import (
+    BACKBONES,
+    assert_replay_is_dynamic,
+    build,
+    classes_for,
+    gradients,
+    inputs_for,
+    replay,
+    tiny_vit,
+    trace,
+    train_step,
+)
+
+# gates of three exits before the last; fractions of two, so that every sum is exact
+GATES = np.array(
+    [
+        [0.5, 0.25, 0.125],  # remaining 1, 1/2, 1/4: a = 1/2, 1/2, 1/2
+        [0.25, 0.25, 0.5],  # remaining 1, 3/4, 1/2: a = 1/4, 1/3, 1
+        [0.0, 0.75, 0.75],  # remaining 1, 1, 1/4: a = 0, 3/4, 1 (3/4 asked for, 1/4 left)
+        [0.125, 0.0, 0.0],  # remaining 1, 7/8, 7/8: a = 1/8, 0, 0
+        [1.0, 0.0, 0.5],  # remaining 1, 0, 0: a = 1, 0, 1: nothing is left to divide by
+    ],
+    dtype=np.float32,
+)
+GOLDEN = {  # gate threshold: where each sample stops, 3 being the last exit
+    0.0: [0, 0, 0, 0, 0],
+    0.125: [0, 0, 1, 0, 0],
+    0.25: [0, 0, 1, 3, 0],
+    0.3: [0, 1, 1, 3, 0],
+    0.5: [0, 2, 1, 3, 0],
+    0.75: [3, 2, 1, 3, 0],
+    0.8: [3, 2, 2, 3, 0],
+    1.0: [3, 2, 2, 3, 0],
+    2.0: [3, 3, 3, 3, 3],
+}
+
+
+@pytest.mark.parametrize(("threshold", "where"), GOLDEN.items())
+def test_golden_trace(threshold, where):
+    assert replay(GateThreshold(), {"gate": GATES}, threshold).tolist() == where
+
+
+def probabilities_by_definition(gates):
+    """p_l = max(0, min(g_l, 1 - sum_{j<l} g_j)), in double precision."""
+    p = []
+    for place, gate in enumerate(gates):
+        p.append(max(0.0, min(gate, 1 - sum(gates[:place]))))
+    return p
+
+
+def stop_by_definition(gates, threshold):
+    """a_l = clip(p_l / prod_{j<l} (1 - a_j), 0, 1); the first exit with a_l >= threshold."""
+    product = 1.0
+    for place, p in enumerate(probabilities_by_definition(gates)):
+        a = min(1.0, max(0.0, p / product)) if product > 0 else 1.0
+        if a >= threshold:
+            return place
+        product *= 1 - a
+    return len(gates)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.2, 0.5, 0.7, 0.95])
+def test_rule_is_its_definition(threshold):
+    gates = np.random.default_rng(0).beta(0.6, 2, (500, 7))
+    expected = [stop_by_definition(row.tolist(), threshold) for row in gates]
+    assert len(set(expected)) > (1 if threshold else 0)
+    assert replay(GateThreshold(), {"gate": gates}, threshold).tolist() == expected
+
+
+def test_half_is_of_the_mass_that_remains_not_of_the_gate():
+    gates = np.array([[0.4, 0.35, 0.0]])  # 0.35 < 1/2, but 0.35 >= 1/2 · 0.6
+    assert replay(GateThreshold(), {"gate": gates}, 0.5).tolist() == [1]
+
+
+def test_exit_probabilities():
+    gates = torch.from_numpy(np.random.default_rng(1).beta(0.6, 1.5, (300, 6)))
+    expected = [probabilities_by_definition(row) for row in gates.tolist()]
+    p = exit_probabilities(gates)
+    torch.testing.assert_close(p, torch.tensor(expected, dtype=torch.float64))
+    assert float(p.sum(1).max()) <= 1 + 1e-12
+    assert float((gates.sum(1) > 1).double().mean()) > 0.3, "the cap must matter for some samples"
+
+
+def test_gate_features_against_scipy():
+    logits = 3 * torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
+    p = special.softmax(logits.double().numpy(), 1)
+    ordered = np.sort(p, 1)
+    squared = p**2 / (p**2).sum(1, keepdims=True)
+    expected = [
+        ordered[:, -1],
+        stats.entropy(p, axis=1),
+        ordered[:, -1] - ordered[:, -2],
+        stats.entropy(squared, axis=1),
+    ]
+    np.testing.assert_allclose(gate_features(logits), np.stack(expected, 1), atol=1e-5)
+    uniform = gate_features(torch.zeros(1, 5))[0]
+    np.testing.assert_allclose(uniform, [1 / 5, math.log(5), 0, math.log(5)], atol=1e-6)  # nats, not normalised
+    assert gate_features(torch.tensor([[500.0, 0, 0]])).isfinite().all()
+
+
+def test_gate_targets_by_brute_force():
+    losses = torch.rand(200, 5, generator=torch.Generator().manual_seed(0))
+    costs = torch.tensor([0.2, 0.4, 0.6, 0.8, 1.0])
+    best, targets = gate_targets(losses, costs, 0.5)
+    for row in range(200):
+        totals = [float(losses[row, place] + 0.5 * costs[place]) for place in range(5)]
+        first = min(range(5), key=totals.__getitem__)
+        assert int(best[row]) == first
+        assert targets[row].tolist() == [float(place >= first) for place in range(4)]
+    assert set(best.tolist()) == set(range(5))
+
+
+@pytest.mark.parametrize(("tradeoff", "where"), [(0.0, 4), (1e3, 0)])
+def test_trade_off_extremes(tradeoff, where):
+    losses = torch.tensor([[5.0, 4, 3, 2, 1]])
+    best, targets = gate_targets(losses, torch.arange(1, 6) / 5, tradeoff)
+    assert int(best) == where
+    assert targets.tolist() == [[float(where == 0)] * 4]
+
+
+def test_positive_weights_by_hand():
+    # of 20 samples 2 are best off at exit 0, none at 1, 10 at 2: min(18 / 2, 5), min(20 / 0.1, 5), 10 / 10
+    best = torch.tensor([0] * 2 + [2] * 10 + [3] * 8)
+    assert positive_weights(best, 3).tolist() == [5.0, 5.0, 1.0]
+    assert positive_weights(torch.tensor([0] * 4 + [1] * 6), 3)[:2].tolist() == pytest.approx([6 / 4, 4 / 6])
+
+
+def test_importance_keeps_each_samples_total_and_follows_the_probabilities():
+    generator = torch.Generator().manual_seed(0)
+    losses, p = torch.rand(50, 4, generator=generator), torch.rand(50, 4, generator=generator) / 4
+    weights = importance(losses, p)
+    torch.testing.assert_close((weights * losses).sum(1), losses.sum(1))
+    torch.testing.assert_close(weights / weights.sum(1, keepdim=True), p / p.sum(1, keepdim=True))
+
+
+def test_importance_is_zero_not_nan_without_probability_or_loss():
+    weights = importance(torch.tensor([[1.0, 2.0], [0.0, 3.0]]), torch.tensor([[0.0, 0.0], [1.0, 0.0]]))
+    assert weights.tolist() == [[0, 0], [0, 0]]
+
+
+def test_with_a_gradient_through_it_the_weighting_would_cancel():
+    """Why the released code's weights do nothing: its normaliser is not detached (finite differences)."""
+    losses = torch.tensor([[0.5, 1.0, 2.0]], dtype=torch.float64)
+    p = torch.tensor([[0.1, 0.7, 0.1]], dtype=torch.float64)
+
+    def released(x):
+        return (p * x * (x.sum(1) / (p * x).sum(1))[:, None]).mean()
+
+    step = 1e-6 * torch.eye(3, dtype=torch.float64)
+    slopes = [float((released(losses + s) - released(losses - s)) / 2e-6) for s in step]
+    assert slopes == pytest.approx([1 / 3] * 3)
+    assert importance(losses, p)[0].tolist() != pytest.approx([1.0] * 3)
+
+
+# --- training: whose turn moves what ---
+
+
+def names(moved):
+    """gate | classifier | norm | backbone of the parameters that moved."""
+    return {name.split(".")[0] if name.startswith("backbone") else name.split(".")[2] for name in moved}
+
+
+@pytest.mark.parametrize("weighting", ["p_exit_detached", "p_exit", "uniform"])
+def test_gate_turns_move_gates_and_classifier_turns_classifiers(weighting):
+    method, model = build(JEIDNN, tiny_vit(), alternate=3, im_weighting=weighting)
+    warm, turns = method.phases()
+    inputs, targets = inputs_for(model.backbone), classes_for()
+    assert names(gradients(model, warm, inputs, targets, method.task)) == {"classifier"}
+    for batch, whose in enumerate(["gate"] * 3 + ["classifier"] * 3 + ["gate"] * 3):
+        moved = gradients(model, turns, inputs, targets, method.task, index=batch)
+        assert names(moved) == {whose}
+        assert {name.split(".")[1] for name in moved} == {"1", "2", "3"}
+
+
+def test_optimiser_steps_leave_the_other_side_bit_identical():
+    method, model = build(JEIDNN, tiny_vit(), alternate=1)
+    turns = method.phases()[1]
+    inputs, targets = inputs_for(model.backbone), classes_for()
+    train_step(model, turns, inputs, targets, method.task)  # sets what is trained
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1, weight_decay=0.1)
+    for batch in range(4):
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        optimizer.zero_grad(set_to_none=True)
+        turns.loss(train_step(model, turns, inputs, targets, method.task, index=batch)).backward()
+        optimizer.step()
+        moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+        assert names(moved) == ({"gate"} if batch % 2 == 0 else {"classifier"})
+
+
+def test_a_stage_of_another_width_trains_its_own_norm():
+    method, model = build(JEIDNN, BACKBONES["pyramid"](3))
+    inputs, targets = inputs_for(model.backbone), classes_for()
+    assert names(gradients(model, method.phases()[0], inputs, targets, method.task)) == {"classifier", "norm"}
+    assert names(gradients(model, method.phases()[1], inputs, targets, method.task, index=0)) == {"gate"}
+
+
+def test_every_epoch_starts_with_the_gates():
+    method, model = build(JEIDNN, tiny_vit(), alternate=2)
+    step = train_step(model, method.phases()[1], inputs_for(model.backbone, 4), classes_for(4), method.task)
+    turns = []
+    for batch in range(5):
+        step.batch, step.index, step.epoch = batch, 100 + batch, 7
+        turns.append(method.gates_turn(step))
+    assert turns == [True, True, False, False, True]
+
+
+def test_warm_up_weighs_early_exits_most():
+    method, model = build(JEIDNN, tiny_vit())
+    inputs, targets = inputs_for(model.backbone, 8), classes_for(8)
+    step = train_step(model, method.phases()[0], inputs, targets, method.task)
+    losses = [F.cross_entropy(visit.logits, targets) for visit in step.visits]
+    expected = (4 * losses[0] + 3 * losses[1] + 2 * losses[2]) / 9  # G = 3: G + 1 - l for l = 0, 1, 2
+    torch.testing.assert_close(method.phases()[0].loss(step), expected)
+
+
+def test_gate_loss_by_brute_force():
+    method, model = build(JEIDNN, tiny_vit(), tradeoff=0.8)
+    for place, weight in enumerate((0.5, 2.0, 5.0), 1):
+        model.exits[str(place)].positive_weight.fill_(weight)
+    inputs, targets = inputs_for(model.backbone, 12), classes_for(12)
+    step = train_step(model, method.phases()[1], inputs, targets, method.task)
+    total = 0.0
+    for row in range(12):
+        costs = [
+            F.cross_entropy(visit.logits[row], targets[row]).item() + 0.8 * visit.block / 4 for visit in step.visits
+        ]
+        best = costs.index(min(costs))
+        for place, weight in enumerate((0.5, 2.0, 5.0)):
+            gate = torch.sigmoid(step.visits[place].output.signal[row]).item()
+            total += -weight * math.log(gate) if place >= best else -math.log(1 - gate)
+    assert method.phases()[1].loss(step).item() == pytest.approx(total / 36, rel=1e-4)
+
+
+@pytest.mark.parametrize("weighting", ["p_exit_detached", "p_exit", "uniform"])
+def test_classifier_loss_by_brute_force(weighting):
+    method, model = build(JEIDNN, tiny_vit(), alternate=1, im_weighting=weighting)
+    inputs, targets = inputs_for(model.backbone, 12), classes_for(12)
+    step = train_step(model, method.phases()[1], inputs, targets, method.task, index=1)
+    total = 0.0
+    for row in range(12):
+        losses = [F.cross_entropy(visit.logits[row], targets[row]).item() for visit in step.visits[:3]]
+        p = probabilities_by_definition([torch.sigmoid(v.output.signal[row]).item() for v in step.visits[:3]])
+        weights = {"p_exit": p, "uniform": [1, 1, 1], "p_exit_detached": [1, 1, 1]}[weighting]  # detached: same value
+        total += sum(w * loss for w, loss in zip(weights, losses, strict=True))
+    assert method.phases()[1].loss(step).item() == pytest.approx(total / 36, rel=1e-4)
+
+
+def test_detached_weights_change_the_gradient():
+    found = {}
+    for weighting in ("p_exit_detached", "uniform"):
+        method, model = build(JEIDNN, tiny_vit(), alternate=1, im_weighting=weighting)
+        inputs, targets = inputs_for(model.backbone), classes_for()
+        found[weighting] = gradients(model, method.phases()[1], inputs, targets, method.task, index=1)
+    name = "exits.1.classifier.weight"
+    assert not torch.allclose(found["uniform"][name], found["p_exit_detached"][name], rtol=0.05)
+
+
+def test_validation_visits_balance_the_gates():
+    method, model = build(JEIDNN, tiny_vit(), tradeoff=0.0)
+    targets = torch.zeros(10, dtype=torch.int64)
+    right, wrong = torch.tensor([9.0, 0, 0]), torch.tensor([0.0, 9, 0])
+    first_right = [0] * 4 + [1] * 5 + [3] * 1  # no sample is best off at exit 2
+    features = model.backbone.embed(inputs_for(model.backbone, 0))
+    visits = []
+    for place, block in enumerate((1, 2, 3, 4)):
+        logits = torch.stack([right + place * -0.1 if place >= first else wrong for first in first_right])
+        visits.append(Visit(block, model.exits[str(block)], features, ExitOutput(logits)))
+    method.phases()[1].epoch_end(visits, targets)
+    expected = [(10 - 4) / 4, (10 - 5) / 5, 5.0]
+    assert [float(model.exits[str(b)].positive_weight) for b in (1, 2, 3)] == pytest.approx(expected)
+    assert "exits.2.positive_weight" in model.state_dict(), "training that resumes must find them"
+
+
+def test_inference_modules_share_the_backbones_frozen_norm():
+    _, model = build(JEIDNN, tiny_vit())
+    features = model.backbone.embed(inputs_for(model.backbone, 5))
+    features = model.backbone.block(2, model.backbone.block(1, features))
+    net, head = model.backbone.net, model.exits["2"]
+    cls = F.layer_norm(features.tokens[:, 0], (32,), net.norm.weight, net.norm.bias, net.norm.eps)
+    output = head(features, {})
+    torch.testing.assert_close(output.logits, F.linear(cls, head.classifier.weight, head.classifier.bias))
+    torch.testing.assert_close(head.alone(features), output.logits)
+    expected = F.linear(gate_features(output.logits), head.gate.weight, head.gate.bias)[:, 0]
+    torch.testing.assert_close(output.signal, expected)
+    assert not [n for n, _ in head.named_parameters() if "norm" in n]
+
+
+def test_norm_of_a_backbone_without_class_token_comes_before_its_mean():
+    class MeanOfNormed(type(BACKBONES["pyramid"](3))):
+        def norm(self, features):
+            return type(features)(nn.functional.layer_norm(features.tokens, (32,)), features.layout)
+
+    backbone = MeanOfNormed()
+    head = JEIDNN(JEIDNN.Options(), Task(classes=3)).build(backbone)[3]
+    features = backbone.embed(inputs_for(backbone, 5))
+    for number in (1, 2, 3):
+        features = backbone.block(number, features)
+    pooled = F.layer_norm(features.tokens, (32,)).mean(1)
+    torch.testing.assert_close(head.alone(features), F.linear(pooled, head.classifier.weight, head.classifier.bias))
+
+
+# --- inference ---
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_replay_is_dynamic(kind):
+    method, model = build(JEIDNN, BACKBONES[kind](3))
+    where = assert_replay_is_dynamic(model, method.rule(), inputs_for(model.backbone), exits=3)
+    assert (where[0.0] == 0).all()
+    assert (where[2.0] == len(model.blocks) - 1).all()
+
+
+def test_never_stopping_is_the_backbone_exactly():
+    method, model = build(JEIDNN, tiny_vit())
+    inputs = inputs_for(model.backbone)
+    answer = model.dynamic(inputs, method.rule(), method.rule().knob.never).logits
+    torch.testing.assert_close(answer, model.backbone.plain(inputs), atol=0, rtol=0)
+
+
+def test_grid_holds_the_papers_half_and_spreads_the_exits():
+    method, model = build(JEIDNN, tiny_vit())
+    seen, _ = trace(model, method.rule(), inputs_for(model.backbone))
+    grid = method.rule().grid(seen)
+    assert {0.0, 0.5, 2.0} <= set(grid)
+    means = [replay(method.rule(), seen, knob).mean() for knob in grid]
+    assert means == sorted(means), "a higher threshold stops later"
+    assert len(set(means)) > 5
+
+
+def test_costs_charge_every_head_and_gate_passed():
+    _, model = build(JEIDNN, tiny_vit())
+    costs = exit_costs(model, inputs_for(model.backbone, 1))
+    np.testing.assert_array_equal(costs.gates, [4, 8, 12, 12])
+    head = 5 * 32 + 32 * 3  # LayerNorm of the class token at 5 an element, classifier
+    np.testing.assert_array_equal(costs.heads, [head, 2 * head, 3 * head, 3 * head])
+    assert costs.static[1] == pytest.approx(costs.backbone[1] + head), "at a fixed depth nothing is asked on the way"
+
+
+def test_regression_is_skipped_and_options_are_typed():
+    task = Task(kind="regression", classes=1, metric="pearson_spearman")
+    assert "regression" in JEIDNN.skip(tiny_vit(outputs=1), task)
+    assert JEIDNN.skip(tiny_vit(), Task(classes=3)) is None
+    (chosen,) = Registry.installed().choose(
+        "jei_dnn[gate_threshold=0.5,tradeoff=0.15,im_weighting=uniform,positions=2+4]"
+    )
+    assert chosen.pinned == 0.5
+    assert chosen.options == JEIDNN.Options(positions=(2, 4), tradeoff=0.15, im_weighting="uniform")
+    with pytest.raises(ValueError, match="at least 1"):
+        JEIDNN.Options(alternate=0)
