@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from eebench_methods.common import exit_blocks, linear_exits, needs_norm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,6 +16,7 @@ from eebench.data.base import Task
 from eebench.errors import UserError
 from eebench.parts import LinearExit
 from eebench.rules import Below, Confidence
+from eebench_methods.common import exit_blocks, linear_exits, needs_norm
 
 __all__ = ["BERxiT", "BERxiTOptions", "LearningToExit", "uncertainty_targets"]
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from eebench_methods.common import exit_blocks, linear_exits, needs_norm
 from timm.layers import Mlp
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from eebench.backbones.base import Backbone
 from eebench.data.base import Task
 from eebench.parts import LinearExit, joint_loss
 from eebench.rules import Entropy
+from eebench_methods.common import exit_blocks, linear_exits, needs_norm
 
 __all__ = ["BlockExit", "BranchyNet", "BranchyNetOptions", "MlpExit", "branch_weights"]
 

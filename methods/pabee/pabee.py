@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from eebench_methods.common import depth_weighted_loss, exit_blocks, linear_exits
 from torch import Tensor
 
 from eebench.api import ExitHead, ExitOutput, ExitRule, Knob, Method, Phase, Recipe, Rows
 from eebench.backbones.base import Backbone
+from eebench_methods.common import depth_weighted_loss, exit_blocks, linear_exits
 
 __all__ = ["PABEE", "PABEEOptions", "Patience"]
 

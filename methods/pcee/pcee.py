@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from eebench_methods.common import exit_blocks, linear_exits
 from torch import Tensor
 
 from eebench.api import ExitHead, ExitOutput, ExitRule, Knob, Method, Phase, Recipe, Rows, TrainStep, entropy
@@ -15,6 +14,7 @@ from eebench.backbones.base import Backbone
 from eebench.data.base import Task
 from eebench.parts import joint_loss
 from eebench.rules import quantile_grid
+from eebench_methods.common import exit_blocks, linear_exits
 
 __all__ = ["PCEE", "PCEEOptions", "PatientConfidence", "exit_weights"]
 

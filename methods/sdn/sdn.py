@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from eebench_methods.common import exit_blocks, linear_exits, needs_norm
 from torch import Tensor
 
 from eebench.api import (
@@ -28,6 +27,7 @@ from eebench.backbones.base import Backbone
 from eebench.data.base import Task
 from eebench.parts import LinearExit
 from eebench.rules import Confidence
+from eebench_methods.common import exit_blocks, linear_exits, needs_norm
 
 __all__ = ["SDN", "ConfidentExit", "MostConfidentExit", "SDNOptions", "keep_most_confident", "ramp"]
 

@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from eebench_methods.berxit import BERxiT, uncertainty_targets
 from torch.nn import functional as F
 
 from eebench.api import ExitOutput
 from eebench.data.base import Task
 from eebench.errors import UserError
 from eebench.registry import Registry
+from eebench_methods.berxit import BERxiT, uncertainty_targets
 from tests.walk import (
     BACKBONES,
     TinyPyramid,

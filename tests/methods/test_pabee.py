@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from eebench_methods.pabee import PABEE, Patience
 from torch.nn import functional as F
 
 from eebench.data.base import Task
 from eebench.registry import Registry
+from eebench_methods.pabee import PABEE, Patience
 from tests.walk import (
     BACKBONES,
     assert_replay_is_dynamic,

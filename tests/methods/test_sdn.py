@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from eebench_methods.sdn import SDN, keep_most_confident, ramp
 from torch.nn import functional as F
 
 from eebench.api import ExitOutput
 from eebench.data.base import Task
 from eebench.registry import Registry
+from eebench_methods.sdn import SDN, keep_most_confident, ramp
 from tests.walk import (
     BACKBONES,
     assert_replay_is_dynamic,
@@ -20,6 +20,8 @@ from tests.walk import (
     trace,
     train_step,
 )
+
+KINDS = ("vit", "two prefix tokens", "grid not square", "pyramid", "text")  # what linear exits can tell apart
 
 
 def test_golden_trace():
@@ -112,7 +114,7 @@ def test_by_default_the_last_exit_is_the_backbones_own():
 
 @pytest.mark.parametrize(
     ("kind", "answer"),
-    [*((k, "last") for k in BACKBONES), *((k, "most_confident") for k in ("vit", "pyramid", "text"))],
+    [*((k, "last") for k in KINDS), *((k, "most_confident") for k in ("vit", "pyramid", "text"))],
 )
 def test_replay_is_dynamic(kind, answer):
     method, model = build(SDN, BACKBONES[kind](3), answer=answer)
