@@ -79,16 +79,6 @@ def test_patience_is_that_many_agreements_in_a_row(patience):
     assert replay(Patience(), {"said": said}, patience).tolist() == expected
 
 
-def test_the_rule_is_the_same_on_tensors():
-    for said, tolerance in ((SAID, None), (SAID.astype(np.float32) / 4, 0.5)):
-        states: list[dict] = [{}, {}]
-        for position in range(said.shape[1]):
-            column = said[:, position]
-            here, states[0] = Patience(tolerance).step(states[0], {"said": column}, 1)
-            there, states[1] = Patience(tolerance).step(states[1], {"said": torch.from_numpy(column)}, 1)
-            assert here.tolist() == there.tolist()
-
-
 def test_grid_is_every_patience():
     assert list(Patience().grid({"said": SAID})) == [0, 1, 2, 3, 4, 5]
     assert Patience.knob.integer
