@@ -213,10 +213,11 @@ def _optimizer(model: EarlyExitModel, plan: Plan) -> torch.optim.Optimizer:
         }
         for (of_backbone, matrix), members in groups.items()
     ]
+    # fused: one kernel for all tensors, a tenth of a step's time on small models
     if plan.optimizer == "sgd":
-        return torch.optim.SGD(params, lr=plan.lr, momentum=plan.momentum)
+        return torch.optim.SGD(params, lr=plan.lr, momentum=plan.momentum, fused=True)
     kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
-    return kinds[plan.optimizer](params, lr=plan.lr)
+    return kinds[plan.optimizer](params, lr=plan.lr, fused=True)
 
 
 def _schedule(plan: Plan, total: int) -> Callable[[int], float]:
