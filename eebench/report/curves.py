@@ -9,7 +9,7 @@ import pandas as pd
 from eebench.report.blocks import Block, Cell, Column, Figure, Fold, Row, Section, Table, Text
 from eebench.report.calibration import energy
 from eebench.report.frames import BACKBONE
-from eebench.report.pareto import COSTS, REACH, Scene
+from eebench.report.pareto import COSTS, FEW, REACH, Scene
 from eebench.report.sections import TARGET_NAMES, simple_table, value_cell
 from eebench.report.text import number, one_line, times
 from eebench.report.verdicts import TARGET
@@ -24,22 +24,24 @@ def tradeoffs(scene: Scene, drawn: set[str]) -> Section:
     for cost, (column, _, axis) in COSTS.items():
         if f"pareto_{cost}" not in drawn:
             continue
-        how = (
-            "Lines sweep the knob over its whole range (one line a seed)."
-            if cost == "macs"
-            else "Markers are the operating points that were timed, joined by a line; between them nothing was timed."
-            " Dashed: the fixed depths that a target chose, timed with no other head running."
-        )
+        how = "Lines sweep the knob over its whole range (one line a seed)."
+        dashed = "fixed depth, every exit of the same model"
+        if cost != "macs":
+            how = "Markers are the operating points that were timed, joined by a line; between them nothing was timed."
+            dashed = "the fixed depths that a target chose, timed with no other head running"
+        how += f" Dashed: {dashed}." if len(scene.series) <= FEW else ""
         caption = (
             f"{how} The large marker is the point for {TARGET_NAMES[TARGET]}, whiskers are its 95 % intervals; scores"
-            f" more than {REACH:.0f} points below the plain backbone are cut off here. {_numbers(scene, column, cost)}"
+            f" more than {REACH:.0f} points below the plain backbone are cut off. {_numbers(scene, column, cost)}"
         )
         title = f"Test score against {axis}"
         table, name = f"comparison-{TARGET}", "comparison table"
         blocks.append(Figure(f"pareto_{cost}", title, caption, table, name))
-        caption = "The same down to the cheapest operating point, a panel a method, the other methods in grey."
+        grey = ", the other methods in grey" if len(scene.series) > 1 else ""
+        caption = f"The same down to the cheapest operating point, a panel a method{grey}."
+        caption += f" Dashed: {dashed}."
         if cost == "macs":
-            caption += " A curve worth having lies above its own dashed (fixed depth) and dotted (random exits) lines."
+            caption += " A curve worth having lies above its own dashed and its dotted (random exits) line."
         blocks.append(
             Figure(f"pareto_{cost}_methods", f"{title}, method by method", caption, "knobs", "threshold table")
         )

@@ -113,7 +113,8 @@ def front(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
 
     Points with a missing cost or score are not on it and beat nobody.
     """
-    cheaper = cost[None, :] <= cost[:, None]
+    slack = cost * (1 + 1e-9)  # the same cost summed in another order is the same cost
+    cheaper = cost[None, :] <= slack[:, None]
     better = score[None, :] >= score[:, None]
-    strictly = (cost[None, :] < cost[:, None]) | (score[None, :] > score[:, None])
+    strictly = (slack[None, :] < cost[:, None]) | (score[None, :] > score[:, None])
     return ~(cheaper & better & strictly).any(1) & np.isfinite(cost) & np.isfinite(score)

@@ -29,11 +29,13 @@ def exits(scene: Scene, drawn: set[str]) -> Section:
             " targets are in exits.csv."
         )
         blocks.append(Figure("exit_shares", "Where samples stop", caption, "exit-shares", "exit shares"))
-        caption = (
-            "Line: the exit's score over all test samples. Circles: accuracy over just the samples that stop there,"
-            " larger for more of them (up to 3, 10, 30 %, above). Early circles high above the line mean that the"
-            " rule sends easy samples out first; a low last circle is what the hard ones cost."
-        )
+        caption = "Line: the exit's score over all test samples."
+        if scene.record.exits[f"accuracy_{TARGET}"].notna().any():
+            caption += (
+                f" Circles: accuracy over just the samples that stop there, {_AT}, larger for more of them (up to 3,"
+                " 10, 30 %, above). Early circles high above the line mean that the rule sends easy samples out"
+                " first; a low last circle is what the hard ones cost."
+            )
         blocks.append(Figure("exit_scores", "How good each exit is", caption, "exit-scores", "exit scores"))
     for device, name in (("cpu", "CPU"), ("cuda", "GPU")):
         if f"exit_latency_{device}" in drawn:

@@ -18,6 +18,7 @@ class Measure:
     title: str
     text: str
     write: Callable[[float], str]
+    anytime: bool = False  # about what happens between exits, not about the curve
 
 
 def _hundred(value: float) -> str:
@@ -28,6 +29,7 @@ def _points(value: float) -> str:
     return signed(100 * value, 2)
 
 
+_ANYTIME = ("overthinking", "hindsight", "conditional")
 _KNOWN: dict[str, tuple[str, str, Callable[[float], str]]] = {
     r"gain_over_fixed_depth": (
         "gain over fixed depth, pt",
@@ -93,5 +95,6 @@ def measure(name: str) -> Measure:
     for pattern, (title, text, write) in _KNOWN.items():
         match = re.fullmatch(pattern, name)
         if match:
-            return Measure(title.format(*match.groups()), text.format(*match.groups()), write)
+            words = match.groups()
+            return Measure(title.format(*words), text.format(*words), write, name.startswith(_ANYTIME))
     return Measure(name.replace("_", " "), "", lambda value: f"{value:.4g}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -9,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from eebench.report.frames import BACKBONE
-from eebench.report.pareto import Scene
+from eebench.report.pareto import Scene, ghost_key
 from eebench.report.style import GHOST, INK, MUTED, PARTS, bubbles, grid, joined, new
 from eebench.report.verdicts import TARGET
 
@@ -50,6 +52,7 @@ def scores(scene: Scene) -> Figure:
     """Each exit's score over all samples, and over just those that stop there (marker area: their share)."""
     figure, panels = grid(len(scene.series), height=1.9)
     lines = {m: np.stack([e.index, 100 * e["score"]], 1) for m in scene.series for e in [_exits(scene, m)]}
+    circles = bool(scene.record.exits[f"accuracy_{TARGET}"].notna().any())
     plain = 100 * scene.points("plain", BACKBONE)["score"].mean()
     lowest = min(line[:, 1].min() for line in lines.values())
     for axes, (method, look) in zip(panels, scene.series.items(), strict=True):
@@ -61,15 +64,16 @@ def scores(scene: Scene) -> Figure:
         bubbles(axes, exits.index, stopped, share, facecolors="none", edgecolors=look.colour, linewidths=1.3)
         lowest = min(lowest, np.nanmin([lowest, *stopped]))
         axes.set_title(look.label)
-    panels[0].set_ylim(lowest - 3, 103)
+    panels[0].set_ylim(lowest - 3, 108 if circles else None)
     _blocks(figure, panels, scene, f"test {scene.write.score_name}")
     handles = [
         Line2D([], [], color=INK, marker=".", label="all samples"),
-        Line2D([], [], color=INK, marker="o", markerfacecolor="none", markeredgecolor=INK, linestyle="",
-               label="samples that stop there (larger: more of them)"),
         Line2D([], [], color=INK, linestyle=":", label="plain backbone"),
-        Line2D([], [], color=GHOST, label="other methods"),
-    ]  # fmt: skip
+        *ghost_key(scene),
+    ]
+    if circles:
+        ring: dict[str, Any] = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": INK, "linestyle": ""}
+        handles.insert(1, Line2D([], [], label="samples that stop there (larger: more of them)", **ring))
     figure.legend(handles=handles, loc="upper left", ncols=4, fontsize=8.5)
     return figure
 
@@ -97,7 +101,7 @@ def latency(scene: Scene, device: str) -> Figure | None:
     handles = [
         Line2D([], [], color=INK, label="everyone stops at this block"),
         Line2D([], [], color=INK, linestyle=":", label="plain backbone"),
-        Line2D([], [], color=GHOST, label="other methods"),
+        *ghost_key(scene),
     ]
     figure.legend(handles=handles, loc="upper left", ncols=4, fontsize=8.5)
     return figure

@@ -17,14 +17,14 @@ from eebench.report.style import GHOST, INK, MUTED, Series, grid, joined, new, p
 from eebench.report.text import Writer
 from eebench.report.verdicts import TARGET
 
-__all__ = ["COSTS", "REACH", "Scene", "claimed", "overview", "per_method"]
+__all__ = ["COSTS", "FEW", "REACH", "Scene", "claimed", "ghost_key", "overview", "per_method"]
 
 COSTS = {
     "macs": ("gmacs", "gmacs", "GMACs a sample"),
     "cpu": ("cpu_mean_ms", "speedup_cpu", "CPU ms a sample, batch 1"),
     "gpu": ("gpu_mean_ms", "speedup_gpu", "GPU ms a sample, batch 1"),
 }
-_FEW = 3  # up to so many methods the overview holds their fixed-depth curves too
+FEW = 3  # up to so many methods the overview holds their fixed-depth curves too
 _DEVICE = {"cpu": "cpu", "gpu": "cuda"}
 REACH = 15.0  # points below the plain backbone's score that the overview shows
 _POINTS = 60  # a polyline has at most so many
@@ -52,7 +52,7 @@ def overview(scene: Scene, cost: str) -> Figure:
     """All methods in one plot; with few of them their fixed-depth curves too."""
     figure = new(9.4, 4.9)
     axes = figure.add_axes((0.075, 0.12, 0.68, 0.84))
-    few = len(scene.series) <= _FEW
+    few = len(scene.series) <= FEW
     for method, look in scene.series.items():
         _dynamic(axes, scene, method, look, cost)
         if few:
@@ -91,8 +91,7 @@ def per_method(scene: Scene, cost: str) -> Figure:
         _key("the method", INK, "o", "-"),
         *_keys(fixed=True, random=cost == "macs"),
     ]
-    if len(scene.series) > 1:
-        handles.append(Line2D([], [], color=GHOST, label="other methods"))
+    handles += ghost_key(scene)
     figure.legend(handles=handles, loc="upper left", ncols=7, fontsize=8.5, columnspacing=1.2)
     return figure
 
@@ -211,6 +210,11 @@ def _limits(panels: list[Axes], scene: Scene, *, near: bool = False) -> None:
     pad = 0.05 * max(top - floor, 1.0)
     panels[0].set_ylim(floor - pad, top + pad)
     panels[0].set_xlim(max(0.0, seen[:, 0].min() - 0.04 * span), seen[:, 0].max() + 0.05 * span)
+
+
+def ghost_key(scene: Scene) -> list[Line2D]:
+    """The legend's entry for the other methods' lines, where there are any."""
+    return [Line2D([], [], color=GHOST, label="other methods")] if len(scene.series) > 1 else []
 
 
 def _key(label: str, colour: str, marker: str, dash: Any) -> Line2D:

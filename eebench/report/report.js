@@ -41,8 +41,8 @@
     CSV: (rows) => rows.map((row) => row.map((text) => `"${text.replaceAll('"', '""')}"`).join(",")).join("\n"),
     LaTeX: (rows) => {
       const signs = { "−": "$-$", "×": "$\\times$", "±": "$\\pm$", "★": "$\\star$", "†": "$\\dagger$", "Δ": "$\\Delta$",
-        "~": "$\\sim$", "–": "--", "◆": "$\\diamond$", "\\": "\\textbackslash{}" };
-      const tex = (text) => text.replace(/[&%$#_{}\\−×±★†Δ~–◆]/g, (sign) => signs[sign] ?? "\\" + sign);
+        "~": "$\\sim$", "–": "--", "◆": "$\\diamond$", "\u202f": "\\,", "\\": "\\textbackslash{}" };
+      const tex = (text) => text.replace(/[&%$#_{}\\−×±★†Δ~–◆\u202f]/g, (sign) => signs[sign] ?? "\\" + sign);
       const [head, ...body] = rows.map((row) => row.map(tex).join(" & ") + " \\\\");
       return `\\begin{tabular}{l${"r".repeat(rows[0].length - 1)}}\n\\toprule\n${head}\n\\midrule\n${body.join("\n")}\n\\bottomrule\n\\end{tabular}`;
     },

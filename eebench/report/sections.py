@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from eebench.report.blocks import Block, Cell, Column, Fold, Row, Section, Table, Terms, Text, Verdicts
@@ -107,11 +108,11 @@ def comparison(scene: Scene) -> Section:
     """Section 2: a table a target, and one number a method."""
     blocks: list[Block] = [
         Text(
-            "Knobs were chosen on validation data, numbers are from test data; ±, brackets and ~ as above. ★ beside"
-            " GMACs, or beside the CPU speed-up, marks rows on the Pareto front of score against that cost: no other"
-            " deployable row of the table is as good at less. † marks targets that no knob value met on validation"
-            " data in every seed; the nearest one is shown. Oracles are bounds that nobody can deploy, and stand"
-            " apart."
+            "Knobs were chosen on validation data, numbers are from test data, Δ is against the plain backbone of the"
+            " same seed; ±, brackets and ~ as above. ★ beside GMACs, or beside the CPU speed-up, marks rows on the"
+            " Pareto front of score against that cost: no other deployable row of the table is as good at less. †"
+            " marks targets that no knob value met on validation data in every seed; the nearest one is shown."
+            " Oracles are bounds that nobody can deploy, and stand apart."
         )
     ]
     blocks += [comparison_rows(scene, target) for target in TARGETS if (scene.table["target"] == target).any()]
@@ -150,10 +151,11 @@ def _comparison_row(scene: Scene, row: pd.Series, devices: list[str], *, calibra
     write, kind = scene.write, row["kind"]
     unmet = "" if row["met"] == row["seeds"] else " †"
     name = row["knob_name"] if isinstance(row["knob_name"], str) else ""
-    chosen = knob(row)
+    chosen = f"{name} {knob(row)}"
+    knob_cell = Cell(chosen, sort=row["knob"]) if len(chosen) <= 16 else Cell(name, knob(row), row["knob"])
     cells = [
         Cell(f"{_PREFIX.get(kind, '')}{row['label']}{unmet}"),
-        Cell(chosen, name, row["knob"]) if chosen != DASH else Cell(DASH, sort=math.nan),
+        knob_cell if math.isfinite(row["knob"]) else Cell(DASH, sort=math.nan),
         value_cell(row, "score", write.score, write.spread(row, "score", write.score)),
     ]
     if kind == "plain":
@@ -194,24 +196,35 @@ def value_cell(row: pd.Series, name: str, write: Any, more: str = "") -> Cell:
 
 
 def _summary(scene: Scene, summary: pd.DataFrame) -> list[Block]:
-    """One number a method: methods down, measures across, with what each one means."""
+    """One number a method: methods down, measures across, and what each one means."""
     names = list(dict.fromkeys(summary["name"]))
-    known = [measure(name) for name in names]
-    values = summary.pivot_table("value", "method", "name", aggfunc=["mean", "std"])
+    stats = summary.groupby(["method", "name"])["value"].agg(["mean", "std", "count", "size"])
+    groups = {
+        "summary": ("Single numbers per method", [n for n in names if not measure(n).anytime]),
+        "anytime": ("Overthinking and anytime behaviour", [n for n in names if measure(n).anytime]),
+    }
+    about = "test data" + (", mean ± standard deviation over seeds" if scene.write.several else "")
+    tables: list[Block] = [
+        Table(name, f"{title}, {about}.", *_summary_rows(scene, stats, chosen))
+        for name, (title, chosen) in groups.items()
+        if chosen
+    ]
+    meant = [(found.title, found.text) for found in map(measure, names) if found.text]
+    return [*tables, Fold("What these numbers mean", [Terms(meant)])] if tables else []
+
+
+def _summary_rows(scene: Scene, stats: pd.DataFrame, names: list[str]) -> tuple[list[Column], list[Row]]:
+    measures = [measure(name) for name in names]
     rows = []
-    for method in [m for m in scene.record.methods if m in values.index]:
+    for method in scene.record.methods:
         cells = [Cell(scene.record.labels[method])]
-        for name, about in zip(names, known, strict=True):
-            mean = values["mean"].get(name, pd.Series(dtype=float)).get(method, math.nan)
-            std = values["std"].get(name, pd.Series(dtype=float)).get(method, math.nan) if "std" in values else math.nan
+        for name, about in zip(names, measures, strict=True):
+            if (method, name) not in stats.index:
+                cells.append(Cell(DASH, sort=math.nan))
+                continue
+            mean, std, count, size = (float(value) for value in np.asarray(stats.loc[(method, name)]))
             spread = f" ± {about.write(std).lstrip('+')}" if math.isfinite(std) else ""
-            cells.append(Cell(f"{about.write(mean)}{spread}", sort=mean))
+            defined = f"{count:.0f} of {size:.0f} seeds" if 0 < count < size else ""
+            cells.append(Cell(f"{about.write(mean)}{spread}", defined, mean))
         rows.append(Row(cells))
-    if not rows:
-        return []
-    columns = [Column("Method", numeric=False), *(Column(about.title, about.text) for about in known)]
-    caption = "Single numbers per method, test data" + (
-        ", mean ± standard deviation over seeds." if scene.write.several else "."
-    )
-    meant = [(about.title, about.text) for about in known if about.text]
-    return [Table("summary", caption, columns, rows), Fold("What these numbers mean", [Terms(meant)])]
+    return [Column("Method", numeric=False), *(Column(about.title, about.text) for about in measures)], rows

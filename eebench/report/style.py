@@ -88,6 +88,7 @@ def style() -> Iterator[None]:
         "axes.titlesize": 10,
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
+        "axes.titley": 1.0,  # a fixed place saves measuring every label of every panel
         "text.color": INK,
         "axes.labelcolor": INK,
         "axes.edgecolor": MUTED,

@@ -27,6 +27,7 @@ _NAMES = {
     "random": "  random exits",
     "oracle": "  oracle (bound)",
 }
+_SHORT = {"accuracy": "acc. %", "mcc": "MCC", "f1": "F1", "accuracy_f1": "acc. F1", "pearson_spearman": "corr."}
 
 
 def comparison_table(run_dir: Path, target: str = TARGET) -> list[dict[str, Any]]:
@@ -54,31 +55,43 @@ def print_comparison(run_dir: Path, console: Console, target: str = TARGET) -> N
     write, table = Writer(record), compare(record)
     rows = table[table["target"] == target] if len(table) else table
     devices = [d for d in ("cpu", "gpu") if len(rows) and rows[f"speedup_{d}"].notna().any()]
-    columns = [write.score_name, "Δ pt", "GMACs", "× layers", "× MACs", *(f"× {d.upper()}" for d in devices), "exit"]
-    view = Table(
-        title=f"{record.run['run']}: {TARGETS.get(target, target)}", title_justify="left", box=None, pad_edge=False
-    )
-    view.add_column("method", no_wrap=True, overflow="ellipsis", min_width=14)
-    for name in columns:
-        view.add_column(name, justify="right", no_wrap=True)
-    for _, row in _grouped(rows).iterrows():
-        name = _NAMES[row["kind"]] or row["label"]
-        unmet = " †" if row["met"] < row["seeds"] else ""
-        cells = [f"{write.score(row['score'])}{write.spread(row, 'score', write.score)}"]
-        change = f"{'~' if row['unsure_drop'] else ''}{write.change(row['drop'])}"
-        cells.append(change if row["kind"] != "plain" else "")
-        cells.append(f"{write.gmacs(row['gmacs'])}{' ★' if row['front_macs'] else '  '}")
-        cells += [times(row["speedup_layers"]), times(row["speedup_macs"])]
-        cells += [f"{'~' if row[f'unsure_{d}'] else ''}{times(row[f'speedup_{d}'])}" for d in devices]
-        cells.append(number(row["mean_exit"], 1))
-        style = {"dynamic": "bold", "plain": "bold cyan"}.get(row["kind"], "dim")
-        view.add_row(*(Text(text) for text in [f"{name}{unmet}", *cells]), style=style)
+    names = [_SHORT.get(write.metric, "score"), "Δ pt", "GMACs", "×layers", "×MACs"]
+    names += [*(f"×{device.upper()}" for device in devices), "exit"]
+    lines = [(row["kind"], _name(row), _cells(row, write, devices)) for _, row in _grouped(rows).iterrows()]
+    view = Table(box=None, padding=(0, 1, 0, 0))
+    widths = [max([len(name), *(len(cells[i]) for _, _, cells in lines)]) for i, name in enumerate(names)]
+    room = max(12, console.width - sum(widths) - len(widths))  # only the names give way on a narrow console
+    view.add_column("method", no_wrap=True, overflow="ellipsis", max_width=room)
+    for name, width in zip(names, widths, strict=True):
+        view.add_column(name, justify="right", no_wrap=True, min_width=width)
+    for kind, name, cells in lines:
+        style = {"dynamic": "bold", "plain": "bold cyan"}.get(kind, "dim")
+        view.add_row(*(Text(text) for text in (name, *cells)), style=style)
+    console.print(Text(f"{record.run['run']}: {TARGETS.get(target, target)}", style="italic"))
     console.print(view)
     for cell in record.cells:
         if cell["status"] != "done":
             text = f"{record.labels[cell['method']]}, seed {cell['seed']}: {cell['status']}, {cell.get('reason')}"
             console.print(Text(text), style="yellow")
     console.print(Text(_legend(rows, write)), style="dim")
+
+
+def _name(row: pd.Series) -> str:
+    return f"{_NAMES[row['kind']] or row['label']}{' †' if row['met'] < row['seeds'] else ''}"
+
+
+def _cells(row: pd.Series, write: Writer, devices: list[str]) -> list[str]:
+    """The row's numbers as text."""
+    change = f"{'~' if row['unsure_drop'] else ''}{write.change(row['drop'])}" if row["kind"] != "plain" else ""
+    return [
+        f"{write.score(row['score'])}{write.spread(row, 'score', write.score)}",
+        change,
+        f"{write.gmacs(row['gmacs'])}{' ★' if row['front_macs'] else '  '}",
+        times(row["speedup_layers"]),
+        times(row["speedup_macs"]),
+        *(f"{'~' if row[f'unsure_{d}'] else ''}{times(row[f'speedup_{d}'])}" for d in devices),
+        number(row["mean_exit"], 1),
+    ]
 
 
 def _grouped(rows: pd.DataFrame) -> pd.DataFrame:

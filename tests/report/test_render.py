@@ -1,0 +1,295 @@
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from eebench.errors import UserError
+from eebench.report import render
+from eebench.report.derive import compare
+from eebench.report.frames import load
+from eebench.schema import TABLES
+from tests.report.fake_run import write_run
+
+TITLES = [
+    "What each method bought", "Comparison", "Score against cost", "Claimed against measured", "Exit by exit",
+    "Thresholds", "Where the compute goes", "Calibration", "Failures, skips and noise", "Provenance", "Definitions",
+    "Citations",
+]  # fmt: skip
+
+
+@pytest.fixture
+def plotless(monkeypatch):
+    """Plots take nearly all of the time; what is not about them goes without."""
+    monkeypatch.setattr("eebench.report.render._plots", lambda scene: {})
+
+
+def titles(report):
+    return re.findall(r"<h2><span>\d+</span> (.*?)</h2>", report["report.html"].read_text())
+
+
+def test_what_is_written(report, three):
+    for name in ("report.html", "report.md"):
+        assert report[name].is_file()
+    figures = {name for name in report if name.startswith("figures/")}
+    assert {name.rpartition(".")[0] for name in figures} == {
+        f"figures/{name}"
+        for name in (
+            "pareto_macs", "pareto_macs_methods", "pareto_cpu", "pareto_cpu_methods", "claimed", "exit_shares",
+            "exit_scores", "exit_latency_cpu", "cost_breakdown", "reliability",
+        )
+    }  # fmt: skip
+    assert len(figures) == 20  # each as SVG and PNG
+    for table in set(TABLES) - {"energy"}:
+        assert report[f"tables/{table}.csv"].read_bytes() == (three / f"{table}.csv").read_bytes()
+
+
+def test_sections_follow_the_readers_questions(report):
+    assert titles(report) == TITLES
+    headings = re.findall(r"^## \d+ (.*)$", report["report.md"].read_text(), re.MULTILINE)
+    assert headings == TITLES
+
+
+def test_comparison_csv_is_the_comparison(report, three):
+    written = pd.read_csv(report["tables/comparison.csv"])
+    expected = compare(load(three))
+    pd.testing.assert_frame_equal(written[["score", "drop", "speedup_cpu"]], expected[["score", "drop", "speedup_cpu"]])
+    assert list(written["label"]) == list(expected["label"])
+
+
+def test_same_record_same_bytes(tmp_path):
+    run = write_run(tmp_path / "run", 1, seeds=(0,))
+    first, again = render(run, tmp_path / "first"), render(run, tmp_path / "again")
+    assert again.keys() == first.keys()
+    for name, path in again.items():
+        assert path.read_bytes() == first[name].read_bytes(), name
+
+
+def test_several_seeds_and_one_are_told_apart(report, large_report):
+    several, one = report["report.html"].read_text(), large_report["report.html"].read_text()
+    assert "± the standard deviation over seeds" in several
+    assert "One seed: how much another training run would differ is unknown" in one
+    assert "over test samples (and timing rounds) only" in one
+    assert " ± " not in re.sub(r"<script>.*?</script>", "", one, flags=re.DOTALL).replace("; ±, brackets", "")
+    assert '<th scope="col" class="n" title="seeds that finished">' in several
+    assert "seeds that finished" not in one
+
+
+def test_gpu_columns_only_where_there_was_one(report, large_report):
+    assert "× GPU" not in report["report.html"].read_text()
+    assert "× GPU" in large_report["report.html"].read_text()
+    assert "figures/pareto_gpu.svg" in large_report
+    assert "figures/exit_latency_cuda.svg" in large_report
+
+
+def test_failures_and_noise_are_in_it(report):
+    page = report["report.html"].read_text()
+    assert "loss became NaN in phase &#39;joint&#39;, epoch 3" in page
+    assert "needs a text backbone" in page
+    assert "3 of 8 cells have no result." in page
+    assert re.search(r"1 of \d+ timings was noisy\.", page)
+
+
+def test_names_from_outside_are_escaped(large_report):
+    page, text = large_report["report.html"].read_text(), large_report["report.md"].read_text()
+    assert "Mine &amp; &lt;yours&gt;" in page
+    assert "<yours>" not in page
+    assert "<yours>" not in text
+
+
+def test_markdown_stands_on_its_own(report):
+    text, folder = report["report.md"].read_text(), report["report.md"].parent
+    links = re.findall(r"\]\(([^)#]+)\)", text)
+    local = [link for link in links if not link.startswith("https://arxiv.org/")]
+    assert local
+    assert all((folder / link).is_file() for link in local)
+    anchors = set(re.findall(r'<a id="([^"]+)"', text))
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.strip().splitlines()}
+        assert len(widths) == 1, block
+    assert not re.search(r"(?<!\\)~", re.sub(r"```.*?```", "", text, flags=re.DOTALL))  # GitHub would strike out
+
+
+def test_a_large_report_stays_small(large_report):
+    assert large_report["report.html"].stat().st_size < 1_000_000
+
+
+class Page(HTMLParser):
+    """Ids, references, open tags and links of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.references, self.links, self.open, self.attributes = [], [], [], [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.attributes |= set(values)
+        if "id" in values:
+            self.ids.append(values["id"])
+        if values.get("href", "").startswith("#"):
+            self.references.append(values["href"][1:])
+        elif "href" in values:
+            self.links.append((tag, values["href"]))
+        if "src" in values:
+            self.links.append((tag, values["src"]))
+        self.references += values.get("aria-labelledby", "").split()
+        self.references += re.findall(r"url\(#([^)]+)\)", " ".join(v or "" for v in values.values()))
+        if tag not in {"meta", "input", "br", "link", "img", "hr"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, tag
+
+
+@pytest.mark.parametrize("which", ["report", "large_report"])
+def test_the_page_is_whole_and_loads_nothing(which, request):
+    text = request.getfixturevalue(which)["report.html"].read_text()
+    page = Page(text)
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    assert set(page.references) <= set(page.ids)
+    # Citations may be followed by a reader; nothing is fetched by the page.
+    assert {tag for tag, _ in page.links} == {"a"}
+    assert all(link.startswith("https://arxiv.org/") for _, link in page.links)
+    without_links = re.sub(r"<a [^>]*>.*?</a>", "", text, flags=re.DOTALL)
+    assert not re.search(r"https?://", without_links)
+    assert not re.search(r"@import|url\((?!#)|\bimport\b\s*[('\"]|\bfetch\(|XMLHttpRequest", text)
+    assert "style" not in page.attributes  # the policy forbids inline styles
+    assert not any(name.startswith("on") for name in page.attributes)
+
+
+def test_policy_allows_just_this_style_and_script(report):
+    import base64
+    import hashlib
+
+    text = report["report.html"].read_text()
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1].replace("&#39;", "'")
+    assert policy.startswith("default-src 'none'; ")
+    for tag in ("style", "script"):
+        content = re.search(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)[1]
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+
+
+def test_without_script_every_target_stands_in_the_page(report):
+    text = report["report.html"].read_text()
+    assert text.count("data-choice=") == 4
+    assert " hidden" not in re.sub(r"<(script|style)>.*?</\1>", "", text, flags=re.DOTALL)
+
+
+def test_regression(tmp_path):
+    files = render(write_run(tmp_path / "run", 2, seeds=(0, 1), regression=True), tmp_path / "report")
+    page = files["report.html"].read_text()
+    assert "mean of Pearson and Spearman correlation" in page
+    assert "ECE, %" not in page
+    assert "figures/reliability.svg" not in files
+    assert "Circles:" not in page
+
+
+def test_what_was_not_measured_is_not_mentioned(tmp_path):
+    run = write_run(tmp_path / "run", 1, seeds=(0,), troubles=False, extras=False)
+    files = render(run, tmp_path / "report")
+    assert titles(files) == [title for title in TITLES if title != "Calibration"]
+    page = files["report.html"].read_text()
+    assert "nothing failed, nothing was skipped" in page
+    assert "Single numbers" not in page
+    assert "other methods" not in page
+
+
+def test_untimed_run(tmp_path):
+    run = write_run(tmp_path / "run", 2, seeds=(0,), extras=False)
+    for name, columns in (("operating_points", "speedup_cpu"), ("latency", None)):
+        frame = pd.read_csv(run / f"{name}.csv")
+        frame = frame.iloc[:0] if columns is None else frame.assign(**{c: None for c in frame if columns in c})
+        frame.to_csv(run / f"{name}.csv", index=False)
+    files = render(run, tmp_path / "report")
+    page = files["report.html"].read_text()
+    assert "not timed, at" in page
+    assert "Nothing was timed." in page
+    assert "figures/pareto_cpu.svg" not in files
+    assert "figures/pareto_macs.svg" in files
+
+
+def test_a_run_in_which_everything_failed(tmp_path):
+    run = write_run(tmp_path / "run", 1, seeds=(0,), extras=False)
+    for name in ("curves", "exits", "operating_points", "latency"):
+        frame = pd.read_csv(run / f"{name}.csv")
+        frame[frame["method"] == "backbone"].to_csv(run / f"{name}.csv", index=False)
+    text = (run / "run.json").read_text().replace('"status": "done",\n   "reason": null', '"status": "failed"')
+    (run / "run.json").write_text(text)
+    files = render(run, tmp_path / "report")
+    assert not any(name.startswith("figures/") for name in files)
+    assert "PABEE</strong>: " in files["report.html"].read_text()
+    assert titles(files)[0] == TITLES[0]
+
+
+def test_energy_where_it_was_measured(tmp_path, plotless):
+    run = write_run(tmp_path / "run", 1, seeds=(0,), extras=False)
+    rows = [
+        {"method": "backbone", "seed": 0, "path": "plain", "batch_size": 1, "joules": 3.0},
+        {"method": "pabee", "seed": 0, "path": "drop_1pt", "batch_size": 1, "joules": 2.0},
+    ]
+    pd.DataFrame(rows, columns=list(TABLES["energy"])).to_csv(run / "energy.csv", index=False)
+    page = render(run, tmp_path / "report")["report.html"].read_text()
+    assert re.search(r'id="energy".*1\.50×.*</table>', page, re.DOTALL)
+
+
+def test_the_old_report_stays_when_a_new_one_fails(three, tmp_path, monkeypatch, plotless):
+    out = tmp_path / "reports" / "run"
+    render(write_run(tmp_path / "run", 1, seeds=(0,)), out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    def fail(page):
+        raise RuntimeError("no Markdown today")
+
+    monkeypatch.setattr("eebench.report.render.markdown", fail)
+    with pytest.raises(RuntimeError, match="no Markdown"):
+        render(three, out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert [path.name for path in out.parent.iterdir()] == ["run"]
+
+
+def test_a_new_report_replaces_the_old_one_whole(tmp_path, plotless):
+    out = tmp_path / "reports" / "run"
+    render(write_run(tmp_path / "run", 1, seeds=(0,)), out)
+    assert (out / "tables" / "conformal.csv").exists()
+    (tmp_path / "run" / "conformal.csv").unlink()
+    files = render(tmp_path / "run", out)
+    assert not (out / "tables" / "conformal.csv").exists()
+    assert all(path.is_file() for path in files.values())
+    assert [path.name for path in out.parent.iterdir()] == ["run"]
+    assert out.stat().st_mode & 0o755 == 0o755
+
+
+def test_nothing_of_the_users_is_overwritten(tmp_path, three):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("years")
+    with pytest.raises(UserError, match=r"holds thesis\.tex, which is no part of a report"):
+        render(three, tmp_path / "home")
+    with pytest.raises(UserError, match="is a file"):
+        render(three, tmp_path / "home" / "thesis.tex")
+    with pytest.raises(UserError, match="cannot be written to"):
+        render(three, tmp_path / "home" / "thesis.tex" / "report")
+    with pytest.raises(UserError, match="no part of a report"):
+        render(three, three)
+    assert (tmp_path / "home" / "thesis.tex").read_text() == "years"
+
+
+def test_no_torch_and_nothing_heavy_until_called(tmp_path):
+    code = (
+        "import sys; import eebench.report\n"
+        "assert not {'pandas', 'matplotlib', 'jinja2', 'numpy'} & set(sys.modules), sorted(sys.modules)\n"
+        "from pathlib import Path; eebench.report.render(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "assert not {'torch', 'timm', 'transformers', 'matplotlib.pyplot'} & set(sys.modules)\n"
+    )
+    run = write_run(tmp_path / "run", 1, seeds=(0,), extras=False)
+    subprocess.run([sys.executable, "-c", code, str(run), str(tmp_path / "out")], check=True)
