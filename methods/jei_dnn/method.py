@@ -7,16 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from eebench_methods.common import exit_blocks
-from eebench_methods.jei_dnn.gates import (
-    GateThreshold,
-    exit_probabilities,
-    gate_features,
-    gate_targets,
-    importance,
-    positive_weights,
-)
-from eebench_methods.pondernet.heads import FinalNorm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -37,6 +27,16 @@ from eebench.api import (
 from eebench.backbones.base import Backbone
 from eebench.data.base import Task
 from eebench.parts import joint_loss
+from eebench_methods.common import exit_blocks
+from eebench_methods.jei_dnn.gates import (
+    GateThreshold,
+    exit_probabilities,
+    gate_features,
+    gate_targets,
+    importance,
+    positive_weights,
+)
+from eebench_methods.pondernet.heads import FinalNorm
 
 __all__ = ["JEIDNN", "GatedExit", "JEIDNNOptions"]
 
@@ -50,15 +50,15 @@ class JEIDNNOptions:
         tradeoff: λ, nats of cross-entropy that the full model's cost is worth to the gates; each value is a training.
             Low by default, since the threshold takes trained gates to cheaper points, hardly to dearer ones.
         alternate: batches before gates and exits change turns (200 in the paper, on epochs of some 700 batches).
-        im_weighting: ``p_exit_detached`` weights an exit's loss by the probability of stopping there, rescaled to keep
-            each sample's total as the released code means to; ``p_exit`` leaves out the rescaling; ``uniform`` weights
-            all alike, which is what the released code amounts to.
+        im_weighting: ``p_exit`` weights an exit's loss by the probability of stopping there, as the paper means it;
+            ``p_exit_detached`` rescales these weights to keep each sample's total loss, as the released code means to
+            (unstable, see the card); ``uniform`` weights all alike, which is what the released code amounts to.
     """
 
     positions: tuple[int, ...] | None = None
     tradeoff: float = 0.01
     alternate: int = 4
-    im_weighting: Literal["p_exit_detached", "p_exit", "uniform"] = "p_exit_detached"
+    im_weighting: Literal["p_exit", "p_exit_detached", "uniform"] = "p_exit"
 
     def __post_init__(self) -> None:
         if self.alternate < 1:
@@ -127,7 +127,13 @@ class JEIDNN(Method):
                 paper=warm,
             ),
             Phase(
-                "turns", self.loss, only("exits."), share=0.75, lr_scale=10.0, paper=turns, epoch_end=self.reweigh_gates
+                "turns",
+                self.loss,
+                only("exits."),
+                share=0.75,
+                lr_scale=30.0,  # Adam moves a weight by about this a step, and five gate weights have far to go
+                paper=turns,
+                epoch_end=self.reweigh_gates,
             ),
         ]
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from eebench_methods.pondernet.halting import QExit, geometric_prior, halting_loss, log_halting
-from eebench_methods.pondernet.heads import HaltingExit, poolers
 from torch import Tensor, nn
 
 from eebench.api import ExitHead, ExitRule, Method, Phase, Recipe, Rows, TrainStep
 from eebench.backbones.base import Backbone
 from eebench.data.base import Task
+from eebench_methods.pondernet.halting import QExit, geometric_prior, halting_loss, log_halting
+from eebench_methods.pondernet.heads import HaltingExit, poolers
 
 __all__ = ["EPSILON", "PALBERT", "PALBERTOptions", "PonderExit", "lambda_layer", "learned_log_halting", "normal_prior"]
 

@@ -28,10 +28,10 @@ class FinalNorm(nn.Module):
     def forward(self, features: Features) -> Tensor:
         if not self._owner:
             return self.norm(features.pooled)
+        norm = self._owner[0].norm
         if features.layout.cls:  # nobody reads the other tokens, so they need no norm
-            features = Features(features.tokens[:, :1], features.layout)
-        normed = self._owner[0].norm(features)
-        return Features(normed.tokens, features.layout, features.mask).pooled
+            return norm(Features(features.tokens[:, :1], features.layout)).tokens[:, 0]
+        return Features(norm(features).tokens, features.layout, features.mask).pooled
 
 
 class Pooler(nn.Sequential):

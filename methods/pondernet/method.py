@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Tensor, nn
+
+from eebench.api import ExitHead, ExitRule, Method, Phase, Recipe, TrainStep
+from eebench.backbones.base import Backbone
+from eebench.data.base import Task
 from eebench_methods.pondernet.halting import (
     QExit,
     SampledExit,
@@ -16,11 +21,6 @@ from eebench_methods.pondernet.halting import (
     log_halting,
 )
 from eebench_methods.pondernet.heads import HaltingExit, MixtureExit, poolers
-from torch import Tensor, nn
-
-from eebench.api import ExitHead, ExitRule, Method, Phase, Recipe, TrainStep
-from eebench.backbones.base import Backbone
-from eebench.data.base import Task
 
 __all__ = ["PonderNet", "PonderNetOptions"]
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from eebench_methods.common import exit_blocks
 from torch import Tensor, nn
 
 from eebench.api import ExitHead, ExitOutput, ExitRule, Features, Method, Phase, Recipe, Rows, TrainStep
 from eebench.backbones.base import Backbone
 from eebench.data.base import Task
 from eebench.rules import Confidence
+from eebench_methods.common import exit_blocks
 
 __all__ = ["ZTW", "CascadeExit", "GeometricEnsemble", "ZTWOptions"]
 
