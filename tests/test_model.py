@@ -45,8 +45,8 @@ class Scheduled(ExitRule):
         return {"id": ids, "stop": self.schedule[ids] == exit}
 
     def step(self, state: Rows, seen: Rows, knob: float) -> tuple[Any, Rows]:
-        assert isinstance(seen["id"], np.ndarray)
-        self.rows.append(len(seen["id"]))
+        assert isinstance(seen["id"], np.ndarray | np.int64)  # an array, or one sample's scalar
+        self.rows.append(seen["id"].size)
         if state:
             assert (state["id"] == seen["id"]).all(), "a row's state went to another row"
         return seen["stop"], {"id": seen["id"] * 1}
