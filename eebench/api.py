@@ -261,5 +261,4 @@ def top_probability(logits: Tensor) -> Tensor:
 
 def entropy(logits: Tensor) -> Tensor:
     """Entropy of the softmax in nats, (B,)."""
-    log_p = torch.log_softmax(logits, -1)
-    return -(log_p.exp() * log_p).sum(-1)
+    return torch.special.entr(torch.softmax(logits, -1)).sum(-1)
