@@ -74,7 +74,8 @@ class EarlyExitModel(nn.Module):
 
     def walk_on(self, features: Features, block: int) -> Generator[Visit, Tensor | None, None]:
         """The walk from given features, ``block`` being the next one to run."""
-        run, heads, carry = self.backbone.block, self._heads, {}
+        run, heads = self.backbone.block, self._heads
+        carry: Rows = {}
         for number in range(block, self.backbone.depth + 1):
             features = run(number, features)
             head = heads[number]

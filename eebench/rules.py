@@ -60,11 +60,21 @@ class Confidence(Above):
     """Stop when the largest softmax probability is above the threshold (strict, one threshold for all exits)."""
 
     def __init__(self) -> None:
-        super().__init__(lambda output: top_probability(output.logits), Knob("threshold", never=1.0, always=-1.0))
+        super().__init__(_of_logits(top_probability), Knob("threshold", never=1.0, always=-1.0))
 
 
 class Entropy(Below):
     """Stop when the entropy of the softmax, in nats, is below the threshold (BranchyNet, ICPR 2016, Fig. 2)."""
 
     def __init__(self) -> None:
-        super().__init__(lambda output: entropy(output.logits), Knob("threshold", never=-1.0, always=100.0))
+        super().__init__(_of_logits(entropy), Knob("threshold", never=-1.0, always=100.0))
+
+
+def _of_logits(score: Callable[[Tensor], Tensor]) -> Callable[[ExitOutput], Tensor]:
+    """A score of an exit's logits as a score of its output."""
+
+    def of(output: ExitOutput) -> Tensor:
+        assert output.logits is not None, "this rule reads logits, and the exit puts its own off"
+        return score(output.logits)
+
+    return of
