@@ -1,0 +1,79 @@
+"""The models that are timed, and the same work written out by hand, without eebench's walk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eebench import backbones
+from eebench.backbones.vit import ViT
+from eebench.model import EarlyExitModel
+from eebench.parts import LinearExit
+
+__all__ = ["early_exit", "images", "only_sure_at", "straight_line"]
+
+
+def early_exit(name: str, classes: int) -> EarlyExitModel:
+    """A ViT with a linear exit (LayerNorm, Linear) behind every block but the last, random weights, in eval mode."""
+    torch.manual_seed(0)
+    backbone = backbones.create(name, outputs=classes)
+    exits = {b: LinearExit(backbone.layouts[b - 1], classes, norm=True) for b in range(1, backbone.depth)}
+    return EarlyExitModel(backbone, {**exits}).eval().requires_grad_(False)
+
+
+def images(model: EarlyExitModel, count: int) -> Tensor:
+    """Random images of the model's size."""
+    backbone = model.backbone
+    assert isinstance(backbone, ViT)
+    height, width = backbone.net.patch_embed.img_size
+    return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def only_sure_at(model: EarlyExitModel, position: int) -> None:
+    """Scale the exits' classifiers so that, by its own top probability, just the exit at ``position`` is ever sure."""
+    for number, head in enumerate(model.exits.children()):
+        if isinstance(head, LinearExit):
+            head.classifier.weight.normal_(std=50.0 if number == position else 1e-4)
+
+
+def straight_line(
+    model: EarlyExitModel, exits: int, threshold: float | None = None
+) -> Callable[[Tensor], list[Tensor]]:
+    """The baseline: timm's modules and the heads' own modules in a plain loop, no engine.
+
+    Args:
+        model: whose modules to run.
+        exits: heads to run, one behind each of as many blocks.
+        threshold: also compare every head's largest probability with it, and leave the loop; None: nobody asks.
+
+    Returns:
+        Images (B, 3, H, W) → logits of every head that ran, each (B, K).
+    """
+    backbone = model.backbone
+    assert isinstance(backbone, ViT)
+    net: Any = backbone.net
+    blocks = list(net.blocks)
+    heads = [(h.norm, h.pooler, h.classifier) if isinstance(h, LinearExit) else None for h in model.exits.children()]
+
+    def run(x: Tensor) -> list[Tensor]:
+        x = net.patch_embed(x)
+        x = net._pos_embed(x)
+        x = net.patch_drop(x)
+        x = net.norm_pre(x)
+        answers = []
+        for block, head in zip(blocks[:exits], heads, strict=False):
+            x = block(x)
+            if head is None:
+                answers.append(net.forward_head(net.norm(x)))
+                break
+            norm, pooler, classifier = head
+            logits = classifier(pooler(norm(x[:, 0])))
+            answers.append(logits)
+            if threshold is not None and torch.softmax(logits, -1).amax(-1) > threshold:
+                break
+        return answers
+
+    return run
