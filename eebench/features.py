@@ -84,8 +84,8 @@ def _samples(features: Features) -> list[Tensor]:
     return [tokens[keep].clone() for tokens, keep in zip(features.tokens, features.mask, strict=True)]
 
 
+@torch.no_grad()
 def _fingerprint(backbone: nn.Module) -> str:
     """Changes whenever a weight does: cheap sums, in double precision, of every parameter and its square."""
-    return ",".join(
-        f"{float(p.double().sum()):.17g}:{float(p.double().square().sum()):.17g}" for p in backbone.parameters()
-    )
+    doubles = (p.double() for p in backbone.parameters())
+    return ",".join(f"{float(p.sum()):.17g}:{float(p.square().sum()):.17g}" for p in doubles)
