@@ -92,7 +92,7 @@ def importance(losses: Tensor, probabilities: Tensor) -> Tensor:
 
 
 def conditional(gate: Any, remaining: Any) -> Any:
-    """P(stop here | came this far) = min(1, gate / remaining), for numpy arrays and tensors alike, (B,).
+    """P(stop here | came this far) = min(1, gate / remaining), (B,).
 
     ``remaining`` = 1 - sum of the gates before, may be below zero: then nothing is left and the sample stops.
     """

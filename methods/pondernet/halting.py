@@ -26,7 +26,7 @@ DRAWS = 1 << 16
 def log_halting(signals: Tensor) -> Tensor:
     """Ln p of stopping at each exit, the last one taking all the mass that is left (λ_L = 1).
 
-    p_i = λ_i · prod_{j<i} (1 - λ_j). Source: PonderNet, section 2.2.
+    p_i = λ_i · prod_{j<i} (1 - λ_j). Source: PonderNet (arXiv 2107.05407).
 
     Args:
         signals: (B, L - 1) logits of λ at every exit but the last.
@@ -78,7 +78,7 @@ def own_logits(visit: Visit) -> Tensor:
 
 
 def halting_loss(step: TrainStep, log_p: Tensor, prior: Tensor, beta: float, direction: str) -> Tensor:
-    """sum_i p_i · loss_i + β · KL, averaged over the batch. Source: PonderNet, equation 6."""
+    """sum_i p_i · loss_i + β · KL, averaged over the batch. Source: PonderNet (arXiv 2107.05407)."""
     losses = torch.stack([step.loss(own_logits(visit), step.targets) for visit in step.visits], 1)
     regulariser = divergence(log_p, prior.to(log_p.device), direction)
     return ((log_p.exp() * losses).sum(1) + beta * regulariser).mean()

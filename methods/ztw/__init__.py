@@ -1,4 +1,4 @@
-"""Zero Time Waste (Wójcik et al., NeurIPS 2021): exits that reuse the answers of the exits before them."""
+"""Zero Time Waste (Wołczyk et al., NeurIPS 2021): exits that reuse the answers of the exits before them."""
 
 from eebench_methods.ztw.method import ZTW, ZTWOptions
 

@@ -67,8 +67,8 @@ def test_certainty_counts_where_one_minus_lambda_would_round_to_zero():
     output = type("Output", (), {"signal": torch.tensor([20.0])})()
     seen = QExit().observe(output, 0, torch.zeros(1, dtype=torch.int64))
     assert float(seen["go_on"]) == pytest.approx(math.exp(-20), rel=1e-4)
-    stop, _ = QExit().step({}, seen, 1.0)
-    assert not bool(stop)
+    stop, _ = QExit().step({}, {"go_on": seen["go_on"].numpy()}, 1.0)
+    assert not stop.any()
 
 
 def test_grid_holds_the_papers_q_and_the_extremes():
