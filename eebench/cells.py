@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from eebench.train import backbone_phase, fit
 
 __all__ = [
     "Cell",
+    "Costing",
     "backbone_cell",
     "code_sha256",
     "method_cell",
@@ -151,12 +153,25 @@ def parameters(model: EarlyExitModel) -> tuple[int, int, list[int]]:
 
 
 def code_sha256(cls: type[Method]) -> str:
-    """Fingerprint of a method's source: its file, or every .py of its folder, so that a changed method is retrained."""
+    """Fingerprint of a method's source, so that a changed method is retrained.
+
+    Its file, or every .py of its folder, and whatever else of its own top-level package these use.
+    """
     path = Path(inspect.getfile(cls))
-    in_package = (path.parent / "__init__.py").exists()
-    files = sorted(path.parent.glob("*.py")) if in_package else [path]
+    files = {path, *(path.parent.glob("*.py") if (path.parent / "__init__.py").exists() else ())}
+    found: set[str] = set()
+    todo = [cls.__module__]
+    while todo:
+        name = todo.pop()
+        if name in found or name not in sys.modules:
+            continue
+        found.add(name)
+        files.add(Path(sys.modules[name].__file__ or path))
+        used = vars(sys.modules[name]).values()
+        homes = {thing.__name__ if inspect.ismodule(thing) else getattr(thing, "__module__", None) for thing in used}
+        todo += [h for h in homes if isinstance(h, str) and h.partition(".")[0] == cls.__module__.partition(".")[0]]
     digest = hashlib.sha256()
-    for file in files:
+    for file in sorted(files):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
@@ -184,7 +199,7 @@ def _store(
     with store.writing(cell_id) as folder:
         save_model(model, str(folder / "weights.safetensors"))
         uncounted: dict[str, int] = {}
-        counter = _costs(copy.deepcopy(model).cpu(), data)
+        counter = Costing(copy.deepcopy(model).cpu(), data)
         for name, split in (("val", data.val), ("test", data.test)):
             size = 4 * len(split) * len(model.blocks) * data.task.outputs
             file = folder / f"logits-{name}.npy" if size <= LOGITS_LIMIT else None
@@ -209,7 +224,7 @@ def _store(
     return Cell(cell_id, label, seed, store.path / "cells" / cell_id, seconds, reused=False)
 
 
-class _Costing:
+class Costing:
     """Costs of a split: one count for images; for text, at each sample's own length, without padding.
 
     A transformer's MACs are a polynomial of degree 2 in its length (linear layers, and attention's square), so three
@@ -224,7 +239,7 @@ class _Costing:
         self.uncounted: dict[str, int] = {}
         if self.text:
             assert isinstance(self._first, dict)
-            lengths = (8, 24, 48)
+            lengths = (4, 8, 16)  # short, so that every model has positions for them
             counts = [self._columns(exit_costs(model, text_of_length(self._first, n))) for n in lengths]
             for name in counts[0]:
                 self._fits[name] = np.polyfit(lengths, np.stack([c[name] for c in counts]), 2)
@@ -242,9 +257,6 @@ class _Costing:
         lengths = self.model.backbone.lengths(list(split.inputs))  # type: ignore[operator]
         powers = np.stack([lengths**2, lengths, np.ones_like(lengths)], 1).astype(float)
         return Costs(**{name: powers @ fit for name, fit in self._fits.items()}), self.uncounted
-
-
-_costs = _Costing
 
 
 def text_of_length(inputs: dict[str, torch.Tensor], length: int) -> dict[str, torch.Tensor]:

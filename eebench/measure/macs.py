@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from eebench.api import ExitHead, Features, Layout, Rows
 from eebench.backbones.base import Inputs
 from eebench.errors import UserError
 from eebench.model import EarlyExitModel
@@ -127,48 +128,78 @@ def count(module: nn.Module, function: Callable[[Any], Any], inputs: Inputs) -> 
 def exit_costs(model: EarlyExitModel, inputs: Inputs) -> ExitCosts:
     """MACs of every exit for one sample (``inputs`` has batch size 1): forced exits, never the data-dependent path.
 
-    The backbone's share is counted on its own, on the same blocks without any exit; gates are the submodules named
-    ``gate``; heads are the rest.
+    Embedding, every block and every head are counted once, each on the features that reach it, and summed as the walk
+    runs them: counting each forced exit from the image on would take E passes through the network. Gates are the
+    submodules named ``gate``; heads are the rest of what an exit runs.
     """
     uncounted: Counter[str] = Counter()
     paths = [name.split(".") for name, _ in model.named_modules()]
-    gate_modules = [".".join(path) for path in paths if path[-1] == "gate" and "gate" not in path[:-1]]
+    gates = [".".join(path) for path in paths if path[-1] == "gate" and "gate" not in path[:-1]]
 
-    def run(function: Callable[[Any], Any]) -> Count:
-        counted = count(model, function, inputs)
-        uncounted.update(counted.uncounted)
-        return counted
+    def parts(counted: Count) -> np.ndarray:
+        of_gates = sum(counted.by_module.get(name, 0.0) for name in gates)
+        return np.array([counted.total - of_gates, of_gates])
 
-    plain = run(model.backbone.plain).total
-    rows = []
-    for block in model.blocks:
-        forced = run(partial(_everything, model, block))
-        gates = sum(forced.by_module.get(name, 0.0) for name in gate_modules)
-        own = block == model.backbone.depth and not model.own_last_exit
-        alone = plain if own else run(partial(_prefix, model, block)).total
-        fixed = run(partial(model.static, block=block)).total
-        rows.append((alone, forced.total - alone - gates, gates, fixed))
-    backbone, heads, gates, static = np.array(rows, dtype=float).T
-    return ExitCosts(model.blocks, backbone, heads, gates, static, plain, dict(uncounted))
-
-
-def _everything(model: EarlyExitModel, block: int, inputs: Inputs) -> list[Tensor]:
-    """Every tensor made on the way to a forced exit, so that none is traced away."""
-    made: list[Tensor] = []
-    for visit in model.walk(inputs):
-        output = visit.output
-        made += [t for t in (output.logits, output.signal, *output.carry.values()) if t is not None]
-        if visit.block == block:
-            made.append(visit.logits)
-            break
-    return made
-
-
-def _prefix(model: EarlyExitModel, block: int, inputs: Inputs) -> Tensor:
+    plain = count(model, model.backbone.plain, inputs).total
     features = model.backbone.embed(inputs)
-    for number in range(1, block + 1):
+    embedding = count(model, lambda x: model.backbone.embed(x).tokens, inputs)
+    uncounted.update(embedding.uncounted)
+    trunk, asked = embedding.total, np.zeros(2)  # asked: heads and gates of the exits that were passed
+    carry: Rows = {}
+    rows = []
+    for number in range(1, model.backbone.depth + 1):
+        step = count(model, partial(_block, model, number, features.layout), _pack(features, {}))
+        uncounted.update(step.uncounted)
+        trunk += step.total
         features = model.backbone.block(number, features)
-    return features.tokens
+        if number not in model.blocks:
+            continue
+        head, here, last = model.exits[str(number)], _pack(features, carry), number == model.backbone.depth
+        assert isinstance(head, ExitHead)
+        output = head(features, carry)
+        ask = stop = count(model, partial(_ask, head, features.layout, False), here)
+        if output.logits is None:  # classified only when a sample stops
+            stop = count(model, partial(_ask, head, features.layout, True), here)
+        uncounted.update((stop if last else ask).uncounted)
+        if last and not model.own_last_exit:
+            rows.append((plain, *asked, plain))
+        else:
+            heads, of_gates = asked + parts(stop)
+            fixed = heads + of_gates
+            if head.standalone:
+                fixed = count(model, partial(_alone, head, features.layout), _pack(features, {})).total
+            rows.append((trunk, heads, of_gates, trunk + fixed))
+        asked = asked + parts(ask)
+        carry = output.carry
+    backbone, heads_, gates_, static = np.array(rows, dtype=float).T
+    return ExitCosts(model.blocks, backbone, heads_, gates_, static, plain, dict(uncounted))
+
+
+def _pack(features: Features, carry: Rows) -> dict[str, Tensor]:
+    """Features and what the exit before handed on, as the tensors a tracer takes."""
+    mask = {} if features.mask is None else {"mask": features.mask}
+    return {"tokens": features.tokens, **mask, **{f"carry.{name}": column for name, column in carry.items()}}
+
+
+def _unpack(layout: Layout, packed: dict[str, Tensor]) -> tuple[Features, Rows]:
+    carry = {name.removeprefix("carry."): column for name, column in packed.items() if name.startswith("carry.")}
+    return Features(packed["tokens"], layout, packed.get("mask")), carry
+
+
+def _block(model: EarlyExitModel, number: int, layout: Layout, packed: dict[str, Tensor]) -> Tensor:
+    return model.backbone.block(number, _unpack(layout, packed)[0]).tokens
+
+
+def _ask(head: ExitHead, layout: Layout, stop: bool, packed: dict[str, Tensor]) -> list[Tensor]:
+    """Every tensor that asking an exit makes, so that none is traced away; the answer too for those who stop there."""
+    features, carry = _unpack(layout, packed)
+    output = head(features, carry)
+    made = [t for t in (output.logits, output.signal, *output.carry.values()) if t is not None]
+    return [*made, head.classify(features, output)] if stop and output.logits is None else made
+
+
+def _alone(head: ExitHead, layout: Layout, packed: dict[str, Tensor]) -> Tensor:
+    return head.alone(_unpack(layout, packed)[0])
 
 
 def _attention(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
