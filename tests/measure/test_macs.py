@@ -54,7 +54,7 @@ def model_of(text, kind="vit"):
     return EarlyExitModel(backbone, chosen(text).create(Task(classes=CLASSES)).build(backbone)).eval()
 
 
-# --- one count -----------------------------------------------------------------------------------------------------
+# --- one count -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fused", [True, False])
