@@ -175,18 +175,17 @@ def _dynamic(axes: Axes, scene: Scene, method: str, look: Series, cost: str, *, 
 def _fixed(axes: Axes, scene: Scene, method: str, look: Series, cost: str) -> None:
     """The fixed-depth curve, mean over seeds: its cost by MACs, or as timed where a target chose that block."""
     rows = scene.record.test("fixed")
-    means = rows[rows["method"] == method].groupby("knob")[["score", "gmacs"]].mean()
-    if cost == "macs":
-        x = means["gmacs"]
-    else:
+    rows = rows[rows["method"] == method]
+    x = "gmacs"
+    if cost != "macs":
         times = scene.record.single
         times = times[(times["method"] == method) & (times["device"] == _DEVICE[cost])]
         block = pd.to_numeric(times["path"].str.extract(r"^fixed_(\d+)$", expand=False))
-        x = times["mean_ms"].groupby(block).mean()
-        means = means.loc[means.index.intersection(x.index)]
-        x = x.loc[means.index]
+        times = times.assign(knob=block).dropna(subset=["knob"])[["seed", "knob", "mean_ms"]]
+        x, rows = "mean_ms", rows.merge(times, on=["seed", "knob"])  # a seed's score goes with that seed's time
+    means = rows.groupby("knob")[["score", x]].mean()
     axes.plot(
-        x, 100 * means["score"], color=look.colour, linestyle="--", linewidth=1.1, marker=".", markersize=7,
+        means[x], 100 * means["score"], color=look.colour, linestyle="--", linewidth=1.1, marker=".", markersize=7,
         gid=look.gid, zorder=2,
     )  # fmt: skip
 

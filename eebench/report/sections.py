@@ -93,6 +93,8 @@ def _uncertainty(scene: Scene) -> str:
 def _warnings(scene: Scene) -> list[Text]:
     run = scene.record.run
     notes = [f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in map(one_line, run.get("notes") or [])]
+    if len(scene.record.seeds) < 3:
+        notes.append("Fewer than three seeds: enough to look at, too few to publish.")
     for status in ("failed", "skipped"):
         cells = [c for c in scene.record.cells if c["status"] == status]
         if cells:

@@ -70,6 +70,7 @@ def test_same_record_same_bytes(tmp_path):
 def test_several_seeds_and_one_are_told_apart(report, large_report):
     several, one = report["report.html"].read_text(), large_report["report.html"].read_text()
     assert "± the standard deviation over seeds" in several
+    assert several.count("Fewer than three seeds") == one.count("Fewer than three seeds") == 1
     assert "One seed: how much another training run would differ is unknown" in one
     assert "over test samples (and timing rounds) only" in one
     assert " ± " not in re.sub(r"<script>.*?</script>", "", one, flags=re.DOTALL).replace("; ±, brackets", "")
