@@ -94,10 +94,9 @@ def collect(
     with torch.inference_mode(), _logits_writer(logits_file, (exits, samples, task.outputs)) as keep:
         for batch in batches(split, model.backbone.prepare, batch_size, device=device):
             rows = slice(at, at + len(batch.targets))
+            answers = []
             for position, visit in enumerate(model.walk(batch.inputs)):
-                for name, values in _facts(visit.logits, batch.targets, task).items():
-                    columns[name][rows, position] = values.cpu().numpy()
-                keep(position, at, visit.logits)
+                answers.append(visit.logits)
                 if position == exits - 1:
                     continue
                 for name, values in rule.observe(visit.output, position, batch.ids).items():
@@ -105,16 +104,18 @@ def collect(
                     if name not in seen:
                         seen[name] = np.zeros((samples, exits - 1, *array.shape[1:]), dtype=array.dtype, order="F")
                     seen[name][rows, position] = array
+            logits = torch.stack(answers).float()
+            keep(at, logits)
+            for name, values in _facts(logits, batch.targets, task).items():
+                columns[name][rows] = values.T.cpu().numpy()
             at = rows.stop
-    logits = None if logits_file is None else np.load(logits_file, mmap_mode="r", allow_pickle=False)
-    return Trace(model.blocks, np.arange(samples), split.targets, seen=seen, logits=logits, **columns)
+    kept = None if logits_file is None else np.load(logits_file, mmap_mode="r", allow_pickle=False)
+    return Trace(model.blocks, np.arange(samples), split.targets, seen=seen, logits=kept, **columns)
 
 
 @contextmanager
-def _logits_writer(
-    path: Path | None, shape: tuple[int, int, int]
-) -> Iterator[Callable[[int, int, torch.Tensor], None]]:
-    """``write(exit, first row, logits (B, K))`` into a .npy of float32 (E, N, K); nothing happens without a path.
+def _logits_writer(path: Path | None, shape: tuple[int, int, int]) -> Iterator[Callable[[int, torch.Tensor], None]]:
+    """``write(first row, float32 logits (E, B, K))`` into a .npy of (E, N, K); nothing happens without a path.
 
     Plain writes rather than a writable memory map: pages written through a map count as the process's own memory.
     """
@@ -127,19 +128,22 @@ def _logits_writer(
         np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
         start = file.tell()
 
-        def write(exit: int, row: int, logits: torch.Tensor) -> None:
-            file.seek(start + (exit * shape[1] + row) * shape[2] * kind.itemsize)
-            file.write(logits.float().contiguous().cpu().numpy().data)
+        def write(row: int, logits: torch.Tensor) -> None:
+            for number, of_exit in enumerate(logits.cpu().numpy()):
+                file.seek(start + (number * shape[1] + row) * shape[2] * kind.itemsize)
+                file.write(of_exit.data)
 
         yield write
 
 
 def _facts(logits: torch.Tensor, targets: torch.Tensor, task: Task) -> dict[str, torch.Tensor]:
-    loss = task.loss(logits, targets)
+    """The trace's columns, each (E, B), from all exits' logits (E, B, K) at once: many small operators are slow."""
+    exits, samples, _ = logits.shape
+    loss = task.loss(logits.flatten(0, 1), targets.repeat(exits)).view(exits, samples)
     if task.kind == "regression":
-        return {"prediction": logits[:, 0], "nll": loss}
-    p = logits.float().softmax(-1)
+        return {"prediction": logits[..., 0], "nll": loss}
+    p = logits.softmax(-1)
     confidence, prediction = p.max(-1)
-    true = p.gather(1, targets[:, None])[:, 0]
+    true = p.gather(-1, targets.expand(exits, samples)[..., None])[..., 0]
     brier = p.square().sum(-1) - 2 * true + 1
     return {"prediction": prediction, "confidence": confidence, "target_probability": true, "nll": loss, "brier": brier}
