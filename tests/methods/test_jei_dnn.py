@@ -190,6 +190,8 @@ def test_gate_turns_move_gates_and_classifier_turns_classifiers(weighting):
     warm, turns = method.phases()
     inputs, targets = inputs_for(model.backbone), classes_for()
     assert names(gradients(model, warm, inputs, targets, method.task)) == {"classifier"}
+    assert names({name for name, _ in model.named_parameters() if warm.trains(name)}) == {"classifier"}
+    assert names({name for name, _ in model.named_parameters() if turns.trains(name)}) == {"classifier", "gate"}
     for batch, whose in enumerate(["gate"] * 3 + ["classifier"] * 3 + ["gate"] * 3):
         moved = gradients(model, turns, inputs, targets, method.task, index=batch)
         assert names(moved) == {whose}
@@ -223,7 +225,7 @@ def test_every_epoch_starts_with_the_gates():
     step = train_step(model, method.phases()[1], inputs_for(model.backbone, 4), classes_for(4), method.task)
     turns = []
     for batch in range(5):
-        step.batch, step.index, step.epoch = batch, 100 + batch, 7
+        step.batch, step.index, step.epoch = batch, 103 + batch, 7
         turns.append(method.gates_turn(step))
     assert turns == [True, True, False, False, True]
 

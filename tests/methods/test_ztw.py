@@ -100,6 +100,8 @@ def test_phases_move_exits_then_ensembles_and_never_the_backbone():
     every = {name for name, _ in model.named_parameters() if name.startswith("exits.")}
     assert second == {f"exits.{b}.ensemble.{p}" for b in (1, 2, 3) for p in ("weight", "bias")}
     assert first == every - second
+    for phase, trained in ((cascade, first), (ensemble, second)):
+        assert {name for name, _ in model.named_parameters() if phase.trains(name)} == trained
     assert cascade.share + ensemble.share == 1
 
 
