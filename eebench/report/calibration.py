@@ -37,7 +37,7 @@ def calibration(scene: Scene, drawn: set[str]) -> list[Section]:
         blocks.append(Fold("The numbers behind the plot", [_reliability_table(scene)]))
     sets = scene.record.optional.get("conformal")
     if sets is not None:
-        blocks.append(_conformal_table(scene, sets))
+        blocks.append(Fold("Conformal prediction sets", [_conformal_table(scene, sets)]))
     return [Section("calibration", "Calibration", blocks)] if blocks else []
 
 
