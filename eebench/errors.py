@@ -15,7 +15,8 @@ class UserError(Exception):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``; did you mean 'pabee'?`` or, when nothing is near, ``; known: …``. For the end of an error line."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    folded = {each.casefold(): each for each in reversed(known)}  # papers write LGViT, nobody types that twice
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     if near:
-        return f"; did you mean '{near[0]}'?"
+        return f"; did you mean '{folded[near[0]]}'?"
     return f"; known: {', '.join(known)}" if known else ""
