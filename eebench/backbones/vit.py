@@ -17,6 +17,7 @@ from eebench.errors import UserError
 __all__ = ["ViT", "build", "check_patches"]
 
 MICRO: dict[str, Any] = {"embed_dim": 64, "depth": 12, "num_heads": 4, "patch_size": 2, "img_size": 8}
+MICRO["drop_path_rate"] = 0.1  # 1,200 images from scratch: worth about a point of test accuracy
 
 
 class ViT(Backbone):
