@@ -12,6 +12,7 @@ from eebench import backbones
 from eebench.backbones.base import Backbone
 from eebench.cells import parameters, text_of_length
 from eebench.data.base import Task
+from eebench.errors import UserError
 from eebench.measure.macs import ExitCosts, exit_costs
 from eebench.model import EarlyExitModel
 from eebench.registry import Chosen
@@ -34,6 +35,9 @@ def cost_tables(
         ``exit = "none"``, for a sample that never stops, each with ``gmacs`` up to and including that exit, its parts
         ``gmacs_backbone``, ``gmacs_heads`` and ``gmacs_gates``, and the two speed-ups that need no clock. A method
         that makes no sense on the backbone has ``skipped`` instead.
+
+    Raises:
+        UserError: no such backbone, or sizes that it cannot be built with or does not take.
     """
     task = Task(classes=classes)
     tables: dict[str, dict[str, Any]] = {}
@@ -75,6 +79,8 @@ def _rows(costs: ExitCosts, depth: int) -> list[dict[str, Any]]:
 def _example(net: Backbone, tokens: int) -> torch.Tensor | dict[str, torch.Tensor]:
     adapter: Any = net
     if net.modality == "text":
+        if tokens > adapter.max_tokens:
+            raise UserError(f"--tokens: {tokens} is more than the {adapter.max_tokens} tokens that the backbone takes")
         return text_of_length(adapter.prepare(["a"]), tokens)
     embed = getattr(adapter.net, "patch_embed", None)  # ViT and Swin know their size there, a ResNet's adapter itself
     rows, columns = (adapter.image_size, adapter.image_size) if embed is None else embed.img_size
@@ -90,10 +96,10 @@ def print_costs(tables: dict[str, dict[str, Any]], backbone: str, *, as_json: bo
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(markup=False)  # labels have square brackets of their own
     for label, table in tables.items():
         if "skipped" in table:
-            console.print(f"{label} on {backbone}: skipped, {table['skipped']}\n", markup=False)
+            console.print(f"{label} on {backbone}: skipped, {table['skipped']}\n")
             continue
         own = f"{table['params_backbone_m']:.2f} M of them the backbone's"
         title = f"{label} on {backbone}: {table['params_m']:.2f} M parameters, {own}"

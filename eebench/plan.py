@@ -26,7 +26,7 @@ def print_plan(spec: RunSpec, registry: Registry, results: Path) -> None:
     """Print cells, phases, epochs and an estimate of the training time from a few timed batches."""
     prepared = prepare(spec, registry)
     spec = prepared.spec
-    console = Console()
+    console = Console(markup=False)  # labels have square brackets of their own
     data = prepared.data
     console.print(f"run {spec.run_name}", highlight=False)
     console.print(
