@@ -1,0 +1,115 @@
+"""On a GPU: does the wall clock keep what the MACs promise, at batch 1 and 256?
+
+Wall time ends with a synchronisation, device time is taken by CUDA events, and host synchronisations are counted by
+torch's own debug mode. On a CPU the same code runs without the last two, which is how its quick form is checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.batch import Prescribed, exits_by_shape
+from benchmarks.harness import Result, Settings
+from benchmarks.models import early_exit, images
+from eebench.errors import UserError
+from eebench.measure.latency import Contender, Timing, time_rounds
+from eebench.measure.macs import ExitCosts, exit_costs
+from eebench.model import EarlyExitModel
+
+__all__ = ["run"]
+
+MODELS = (("vit_s", 1000), ("vit_b", 1000))
+KEPT_GOAL = 0.8
+LATEST = 9  # at batch 1 never slower than the plain backbone when everyone stops at this block or before
+
+
+def run(settings: Settings) -> Iterator[Result]:
+    """Batch 256 with rows leaving, and batch 1 with everyone stopping at one exit."""
+    device = torch.device(settings.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("there is no CUDA device here")
+    for name, classes in (("vit_micro", 10),) if settings.quick else MODELS:
+        model = early_exit(name, classes)
+        costs = exit_costs(model, images(model, 1))
+        model.to(device)
+        yield from _large_batch(name, model, costs, 8 if settings.quick else 256, device, settings.rounds(10))
+        yield from _single(name, model, costs, device, settings.rounds(20))
+
+
+def _large_batch(
+    name: str, model: EarlyExitModel, costs: ExitCosts, batch: int, device: torch.device, rounds: int
+) -> Iterator[Result]:
+    x, ids = images(model, batch).to(device), torch.arange(batch, device=device)
+    shapes = exits_by_shape(batch, len(model.blocks))
+    runs = {"plain": _plain(model)}
+    for shape, exits in shapes.items():
+        rule = Prescribed(exits, len(model.blocks) - 1, device)
+        for wait in (False, True):
+            runs[f"{shape}, {'the batch waits' if wait else 'rows leave'}"] = partial(_dynamic, model, rule, wait)
+    timings = _time(runs, x, ids, device, rounds)
+    for case, timing in timings.items():
+        if case == "plain":
+            continue
+        by_macs = float(costs.plain / costs.total[shapes[case.split(",")[0]]].mean())
+        yield _kept(f"{name}, batch {batch}, {case}", timings["plain"], timing, by_macs, "rows leave" in case)
+
+
+def _single(name: str, model: EarlyExitModel, costs: ExitCosts, device: torch.device, rounds: int) -> Iterator[Result]:
+    count = 8  # images, one after the other
+    x, ids = images(model, count).to(device), torch.arange(count, device=device)
+    runs = {"plain": _plain(model)}
+    for block in (3, 6, LATEST, len(model.blocks)):
+        rule = Prescribed(np.full(count, block - 1), len(model.blocks) - 1, device)
+        runs[str(block)] = partial(_dynamic, model, rule, False)
+    timings = _time(runs, x, ids, device, rounds, single=True)
+    plain = timings.pop("plain")
+    for block, timing in timings.items():
+        result = _kept(f"{name}, batch 1, stop at block {block}", plain, timing, 0.0, False)
+        goal = 1.0 if int(block) <= LATEST else None
+        share = result.detail | {"mac_share": round(float(costs.total[int(block) - 1] / costs.plain), 4)}
+        yield Result("cuda", result.case, _share(plain, timing), "of plain", goal, detail=share)
+
+
+def _kept(case: str, plain: Timing, timing: Timing, by_macs: float, goal: bool) -> Result:
+    """The wall-clock speed-up over the MAC speed-up, and everything it is made of."""
+    by_clock = 1 / _share(plain, timing)
+    detail: dict[str, Any] = {
+        "speedup_wall": round(by_clock, 4),
+        "speedup_macs": round(by_macs, 4),
+        "wall_ms_a_sample": float(np.median(timing.wall_ms)),
+        "device_ms_a_sample": None if timing.device_ms is None else float(np.median(timing.device_ms)),
+        "plain_wall_ms_a_sample": float(np.median(plain.wall_ms)),
+        "plain_device_ms_a_sample": None if plain.device_ms is None else float(np.median(plain.device_ms)),
+        "host_syncs_a_sample": timing.syncs,
+        "rounds": len(timing.wall_ms),
+    }
+    kept = by_clock / by_macs if by_macs else 0.0
+    return Result("cuda", case, kept, "of the MAC speed-up", KEPT_GOAL if goal else None, at_least=True, detail=detail)
+
+
+def _share(plain: Timing, timing: Timing) -> float:
+    """Median over rounds of the contender's time over the plain backbone's in the same round."""
+    return float(np.median(timing.wall_ms.mean(1) / plain.wall_ms.mean(1)))
+
+
+def _plain(model: EarlyExitModel) -> Any:
+    return lambda x, ids: model.backbone.plain(x)
+
+
+def _dynamic(model: EarlyExitModel, rule: Prescribed, wait: bool, x: Tensor, ids: Tensor) -> object:
+    return model.dynamic(x, rule, 1.5, ids, wait=wait)
+
+
+def _time(
+    runs: dict[str, Any], x: Tensor, ids: Tensor, device: torch.device, rounds: int, *, single: bool = False
+) -> dict[str, Timing]:
+    size = 1 if single else len(x)
+    batches = list(zip(x.split(size), ids.split(size), strict=True))
+    contenders = [Contender((case,), run, batches, size) for case, run in runs.items()]
+    return dict(zip(runs, time_rounds(contenders, device=device, rounds=rounds), strict=True))
