@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from eebench_methods.lgvit.heads import GlobalAggregation, LocalPerception
 from torch import Tensor
 from torch.nn import functional as F
 
 from eebench.api import TrainStep
 from eebench.parts import joint_loss
+from eebench_methods.lgvit.heads import GlobalAggregation, LocalPerception
 
 __all__ = ["alternating_weighted", "feature_kl", "gram", "heterogeneous_loss", "homogeneous_loss", "prediction_kl"]
 

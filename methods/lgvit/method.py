@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from eebench_methods.common import exit_blocks
-from eebench_methods.lgvit.heads import LGViTExit, default_positions, head_plan, is_pyramid
-from eebench_methods.lgvit.losses import alternating_weighted, heterogeneous_loss, homogeneous_loss, prediction_kl
 from torch import Tensor
 
 from eebench.api import ExitHead, ExitRule, Method, Phase, Recipe, TrainStep, only
 from eebench.backbones.base import Backbone
 from eebench.data.base import Task
 from eebench.rules import Confidence
+from eebench_methods.common import exit_blocks
+from eebench_methods.lgvit.heads import LGViTExit, default_positions, head_plan, is_pyramid
+from eebench_methods.lgvit.losses import alternating_weighted, heterogeneous_loss, homogeneous_loss, prediction_kl
 
 __all__ = ["LGViT", "LGViTOptions"]
 

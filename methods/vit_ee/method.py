@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
-from eebench_methods.common import exit_blocks
-from eebench_methods.vit_ee.heads import ConvExit, MixerExit, MLPExit, ResMLPExit, TransformerExit
 from torch import Tensor
 
 from eebench.api import ExitHead, ExitRule, Method, Phase, TrainStep, only
@@ -16,6 +14,8 @@ from eebench.backbones.base import Backbone
 from eebench.data.base import Task
 from eebench.parts import joint_loss
 from eebench.rules import Confidence
+from eebench_methods.common import exit_blocks
+from eebench_methods.vit_ee.heads import ConvExit, MixerExit, MLPExit, ResMLPExit, TransformerExit
 
 __all__ = ["ViTEE", "ViTEEOptions", "classifier_wise_loss", "default_positions", "end_to_end_loss"]
 

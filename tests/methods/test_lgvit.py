@@ -6,16 +6,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from eebench_methods.lgvit import LGViT, LGViTOptions
-from eebench_methods.lgvit.heads import GlobalAggregation, LGViTExit, LocalPerception, default_positions, head_plan
-from eebench_methods.lgvit.losses import (
-    alternating_weighted,
-    feature_kl,
-    gram,
-    heterogeneous_loss,
-    homogeneous_loss,
-    prediction_kl,
-)
 from scipy.special import rel_entr, softmax
 from torch import nn
 from torch.nn import functional as F
@@ -30,6 +20,16 @@ from eebench.model import EarlyExitModel
 from eebench.registry import Registry
 from eebench.rules import Confidence
 from eebench.train import Plan, fit
+from eebench_methods.lgvit import LGViT, LGViTOptions
+from eebench_methods.lgvit.heads import GlobalAggregation, LGViTExit, LocalPerception, default_positions, head_plan
+from eebench_methods.lgvit.losses import (
+    alternating_weighted,
+    feature_kl,
+    gram,
+    heterogeneous_loss,
+    homogeneous_loss,
+    prediction_kl,
+)
 from tests.walk import (
     BACKBONES,
     TinyPyramid,

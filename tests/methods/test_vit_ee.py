@@ -6,9 +6,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from eebench_methods.vit_ee import ViTEE, ViTEEOptions
-from eebench_methods.vit_ee.heads import ConvExit, MixerExit, MLPExit, ResMLPExit, TransformerExit
-from eebench_methods.vit_ee.method import default_positions
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -21,6 +18,9 @@ from eebench.measure.macs import exit_costs
 from eebench.model import EarlyExitModel
 from eebench.registry import Registry
 from eebench.rules import Confidence
+from eebench_methods.vit_ee import ViTEE, ViTEEOptions
+from eebench_methods.vit_ee.heads import ConvExit, MixerExit, MLPExit, ResMLPExit, TransformerExit
+from eebench_methods.vit_ee.method import default_positions
 from tests.walk import (
     BACKBONES,
     TinyPyramid,
