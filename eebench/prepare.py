@@ -119,6 +119,7 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
         raise UserError(
             f"backbone '{spec.backbone}' takes {backbone.modality}, but data set '{spec.dataset}' is {loaded.modality}"
         )
+    lines += _truncated(backbone, loaded)
     skips = {m.label: why for m in methods if (why := m.cls.skip(backbone, loaded.task)) is not None}
     for method in methods:
         if method.label not in skips:
@@ -139,6 +140,17 @@ def _backbone(spec: RunSpec, loaded: Data) -> tuple[Backbone, list[str]]:
     )
     lines = load_weights(backbone, spec.weights, name=spec.backbone)
     return backbone, [*backbone.notes, *lines]
+
+
+def _truncated(backbone: Backbone, loaded: Data) -> list[str]:
+    """What was cut: texts longer than the model takes, counted per split."""
+    count = getattr(backbone, "truncated", None)
+    if count is None:
+        return []
+    splits = {"train": loaded.train, "validation": loaded.val, "test": loaded.test}
+    cut = {name: count(list(split.inputs)) for name, split in splits.items()}
+    most = getattr(backbone, "max_tokens", "its longest")
+    return [f"{n} of {len(splits[name])} {name} texts truncated to {most} tokens" for name, n in cut.items() if n]
 
 
 def _buildable(chosen: Chosen, backbone: Backbone, loaded: Data) -> None:
