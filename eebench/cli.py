@@ -19,6 +19,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A Python file with further methods; repeatable.")]
 Methods = Annotated[
     str, typer.Option("--methods", "-m", help="Comma-separated, with options: 'pabee[patience=3],lgvit'.")
@@ -300,23 +302,25 @@ def info() -> None:
 def main() -> NoReturn:
     """Entry point: user errors become one line and exit status 2."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        status = app(standalone_mode=False) or 0
     except UserError as error:
-        sys.exit(_say(f"error: {' '.join(str(error).split())}", 2))
-    except KeyboardInterrupt:
-        sys.exit(_say("interrupted; finished cells are kept and will be reused", 130))
+        status = _say(f"error: {' '.join(str(error).split())}", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
     except typer.Exit as error:
-        sys.exit(error.exit_code)
-    except typer.Abort:
-        sys.exit(1)
+        status = error.exit_code
     except Exception as error:
-        if hasattr(error, "format_message"):  # click's own usage errors
-            sys.exit(_say(f"error: {' '.join(error.format_message().split())}", 2))
-        raise
+        if not hasattr(error, "format_message"):
+            raise
+        status = _say(f"error: {' '.join(error.format_message().split())}", 2)  # click's own usage errors
+    if status == INTERRUPTED:  # versions of typer differ in what they make of it
+        _say("interrupted; finished cells are kept and will be reused")
+    sys.exit(status)
 
 
 def _report(path: Path, reports: Path) -> None:
-    from eebench.report import print_comparison, render
+    from eebench.report import print_comparison
+    from eebench.report.render import render
 
     written = render(path, reports / path.name)
     from rich.console import Console
