@@ -312,7 +312,8 @@ def main() -> NoReturn:
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
-        status = _say(f"error: {' '.join(error.format_message().split())}", 2)  # click's own usage errors
+        words = " ".join(error.format_message().split())  # click's own usage errors; none where it has printed help
+        status = _say(f"error: {words}", 2) if words else 2
     if status == INTERRUPTED:  # versions of typer differ in what they make of it
         _say("interrupted; finished cells are kept and will be reused")
     sys.exit(status)

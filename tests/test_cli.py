@@ -201,6 +201,13 @@ def test_help_names_every_command(eebench):
     assert all(command in out for command in ("run", "cost", "report", "list", "show", "info"))
 
 
+def test_without_a_command_there_is_help_and_no_empty_error(eebench):
+    status, out, err = eebench("")
+    assert status == 2
+    assert "Usage: eebench" in out + err
+    assert "error:" not in out + err
+
+
 # --- list, show, info ------------------------------------------------------------------------------------------------
 
 
