@@ -45,15 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     before, results = os.getloadavg(), []
     try:
         for result in _run(names, settings):
-            print(_line(result), flush=True)
+            print(_line(result, quick=settings.quick), flush=True)
             results.append(result)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     goals = [r for r in results if r.goal is not None]
-    print(
-        f"{sum(bool(r.met) for r in goals)} of {len(goals)} goals met; load {before[0]:.1f} to {os.getloadavg()[0]:.1f}"
-    )
+    met = f"{sum(bool(r.met) for r in goals)} of {len(goals)} goals met"
+    words = "quick form: the figures mean nothing" if settings.quick else met
+    print(f"{words}; load {before[0]:.1f} to {os.getloadavg()[0]:.1f}")
     if asked.json:
         asked.json.write_text(json.dumps(record(results, settings, before), indent=1) + "\n", encoding="utf-8")
     return 0
@@ -81,14 +81,14 @@ def _run(names: Sequence[str], settings: Settings) -> Iterator[Result]:
         yield from import_module(f"benchmarks.{name}").run(settings)
 
 
-def _line(result: Result) -> str:
-    goal = ""
+def _line(result: Result, *, quick: bool) -> str:
+    goal = verdict = ""
     if result.goal is not None:
-        sign = ">=" if result.at_least else "<="
-        goal = f"  {'met   ' if result.met else 'MISSED'} goal {sign} {result.goal:.4g}"
+        goal = f"{'>=' if result.at_least else '<='} {result.goal:.4g}"
+        verdict = "" if quick else "met" if result.met else "MISSED"
     cpu = result.detail.get("cpu_time_ratio")
     beside = "" if cpu is None else f" (CPU time {cpu:.3f})"
-    return f"{result.benchmark:9} {result.value:10.4g} {result.unit:9}{goal:26} {result.case}{beside}"
+    return f"{result.benchmark:9} {result.value:9.4g} {result.unit:9} {goal:9} {verdict:7} {result.case}{beside}"
 
 
 def _parser() -> argparse.ArgumentParser:

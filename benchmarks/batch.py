@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.harness import Ratio, Result, Settings, compare
+from benchmarks.harness import Result, Settings, compare
 from benchmarks.models import early_exit, images, straight_line
 from eebench.api import ExitOutput, ExitRule, Knob, Rows, top_probability
 from eebench.measure.macs import exit_costs
@@ -70,8 +70,8 @@ def exits_by_shape(samples: int, exits: int) -> dict[str, np.ndarray]:
 
 def run(settings: Settings) -> Iterator[Result]:
     """Every shape's share of the plain run, the same when the batch waits, and the cost of asking in vain."""
-    name, classes, batch = ("vit_micro", 10, 8) if settings.quick else ("vit_s", 1000, BATCH)
-    model = early_exit(name, classes)
+    name, classes, batch, every = ("vit_micro", 10, 8, 3) if settings.quick else ("vit_s", 1000, BATCH, 1)
+    model = early_exit(name, classes, every)
     x, ids = images(model, batch), torch.arange(batch)
     last = len(model.blocks) - 1
     costs = exit_costs(model, x[:1])
@@ -88,7 +88,7 @@ def run(settings: Settings) -> Iterator[Result]:
             ratio = compare(plain, wait, rounds=settings.rounds(2), warm_up=0)
             yield Result("batch", f"{case}, the batch waits", ratio.median, "of plain", detail=ratio.detail())
         leave, _ = _both_ways(model, x, np.full(batch, last), ids)
-        ratio: Ratio = compare(partial(straight_line(model, last + 1), x), leave, rounds=rounds, warm_up=1)
+        ratio = compare(partial(straight_line(model, last + 1), x), leave, rounds=rounds, warm_up=1)
         case = f"{name}, batch {batch}, nobody stops, against the straight line with all heads"
         yield Result("batch", case, ratio.median, "x", STRAIGHT_GOAL, detail=ratio.detail())
 

@@ -16,11 +16,17 @@ from eebench.parts import LinearExit
 __all__ = ["early_exit", "images", "only_sure_at", "straight_line"]
 
 
-def early_exit(name: str, classes: int) -> EarlyExitModel:
-    """A ViT with a linear exit (LayerNorm, Linear) behind every block but the last, random weights, in eval mode."""
+def early_exit(name: str, classes: int, every: int = 1) -> EarlyExitModel:
+    """A ViT with linear exits (LayerNorm, Linear) behind its blocks but the last, random weights, in eval mode.
+
+    Args:
+        name: of the backbone.
+        classes: K.
+        every: how many blocks from exit to exit.
+    """
     torch.manual_seed(0)
     backbone = backbones.create(name, outputs=classes)
-    exits = {b: LinearExit(backbone.layouts[b - 1], classes, norm=True) for b in range(1, backbone.depth)}
+    exits = {b: LinearExit(backbone.layouts[b - 1], classes, norm=True) for b in range(every, backbone.depth, every)}
     return EarlyExitModel(backbone, {**exits}).eval().requires_grad_(False)
 
 
@@ -46,7 +52,7 @@ def straight_line(
 
     Args:
         model: whose modules to run.
-        exits: heads to run, one behind each of as many blocks.
+        exits: heads to run, from the first.
         threshold: also compare every head's largest probability with it, and leave the loop; None: nobody asks.
 
     Returns:
@@ -55,8 +61,12 @@ def straight_line(
     backbone = model.backbone
     assert isinstance(backbone, ViT)
     net: Any = backbone.net
-    blocks = list(net.blocks)
-    heads = [(h.norm, h.pooler, h.classifier) if isinstance(h, LinearExit) else None for h in model.exits.children()]
+    last = model.blocks[exits - 1]
+    heads: list[Any] = [None] * last  # of each block; the last block's is the network's own
+    for number, head in zip(model.blocks[:exits], model.exits.children(), strict=False):
+        if isinstance(head, LinearExit):
+            heads[number - 1] = (head.norm, head.pooler, head.classifier)
+    steps = list(zip(net.blocks[:last], heads, strict=True))
 
     def run(x: Tensor) -> list[Tensor]:
         x = net.patch_embed(x)
@@ -64,16 +74,17 @@ def straight_line(
         x = net.patch_drop(x)
         x = net.norm_pre(x)
         answers = []
-        for block, head in zip(blocks[:exits], heads, strict=False):
+        for block, head in steps:
             x = block(x)
             if head is None:
-                answers.append(net.forward_head(net.norm(x)))
-                break
+                continue
             norm, pooler, classifier = head
             logits = classifier(pooler(norm(x[:, 0])))
             answers.append(logits)
             if threshold is not None and torch.softmax(logits, -1).amax(-1) > threshold:
-                break
+                return answers
+        if exits == len(model.blocks):
+            answers.append(net.forward_head(net.norm(x)))
         return answers
 
     return run

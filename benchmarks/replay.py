@@ -48,8 +48,8 @@ def _timed(
 
 def _as_loaded(seen: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What ``Trace.load`` makes of the observations."""
-    nothing = np.zeros((SAMPLES, INNER + 1), dtype=np.float32)
-    kept = Trace(tuple(range(1, INNER + 2)), np.arange(SAMPLES), nothing[:, 0], *[nothing] * 5, seen=seen)
+    ids, nothing = np.arange(SAMPLES), np.zeros((SAMPLES, INNER + 1), dtype=np.float32)
+    kept = Trace(tuple(range(1, INNER + 2)), ids, ids, nothing, nothing, nothing, nothing, nothing, seen)
     with tempfile.TemporaryDirectory() as folder:
         kept.save(Path(folder), "test")
         return Trace.load(Path(folder), "test").seen
