@@ -112,6 +112,8 @@ def _fetch(
 ) -> Iterator[tuple[np.ndarray, Any]]:
     if isinstance(inputs, Tensor):  # in memory already: one gather instead of a stack of single images
         yield from ((ids, inputs[torch.from_numpy(ids)]) for ids in chunks)
+    elif hasattr(inputs, "take"):
+        yield from ((ids, inputs.take(ids)) for ids in chunks)
     elif isinstance(inputs, list):
         yield from ((ids, prepare([inputs[int(i)] for i in ids])) for ids in chunks)
     else:

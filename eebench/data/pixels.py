@@ -74,6 +74,13 @@ class Pixels(Sequence[Tensor]):
         image = (image - self.mean) / self.std
         return image.expand(self.channels, -1, -1)
 
+    def take(self, ids: np.ndarray) -> Tensor:
+        """A batch at once, (n, channels, size, size): the items stacked, without a loop where none is needed."""
+        if self.augment or self.size is not None:
+            return torch.stack([self[int(i)] for i in ids])
+        images = (self.pixels[torch.from_numpy(ids)].float() - self.mean) / self.std
+        return images.expand(-1, self.channels, -1, -1)
+
 
 def moments(pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Exact mean and standard deviation of each channel, (C, 1, 1), of (N, C, H, W) uint8; a constant has std 1."""

@@ -152,3 +152,12 @@ def test_at_another_size_digits_are_fed_as_a_pre_trained_model_expects():
 def test_the_end_is_an_index_error(index):
     with pytest.raises(IndexError):
         Pixels(noise(), *moments(noise()), augment=True)[index]
+
+
+@pytest.mark.parametrize("settings", [{}, {"channels": 3}, {"size": 12}, {"augment": True, "flip": True}])
+def test_a_batch_is_its_items_stacked(settings):
+    pixels = torch.randint(0, 256, (9, 1, 8, 8), dtype=torch.uint8)
+    images = Pixels(pixels, torch.full((1, 1, 1), 100.0), torch.full((1, 1, 1), 50.0), **settings)
+    images.set_epoch(3, 1)
+    ids = np.array([4, 0, 8, 4])
+    assert torch.equal(images.take(ids), torch.stack([images[int(i)] for i in ids]))
