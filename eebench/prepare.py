@@ -16,6 +16,7 @@ from eebench.backbones.base import Backbone
 from eebench.backbones.weights import load_weights, weights_sha256
 from eebench.data.base import Data, Split
 from eebench.errors import UserError
+from eebench.model import EarlyExitModel
 from eebench.registry import Chosen, Registry
 from eebench.schema import PROTOCOL_VERSION
 from eebench.spec import BUDGETS, Budget, RunSpec
@@ -120,10 +121,7 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
             f"backbone '{spec.backbone}' takes {backbone.modality}, but data set '{spec.dataset}' is {loaded.modality}"
         )
     lines += _truncated(backbone, loaded)
-    skips = {m.label: why for m in methods if (why := m.cls.skip(backbone, loaded.task)) is not None}
-    for method in methods:
-        if method.label not in skips:
-            _buildable(method, backbone, loaded)
+    skips = {m.label: why for m in methods if (why := _skipped(m, backbone, loaded)) is not None}
     sha = weights_sha256(Path(spec.weights)) if spec.weights not in ("none", "timm") else spec.weights
     return Prepared(spec, methods, loaded, budget, device, skips, lines, sha)
 
@@ -153,12 +151,24 @@ def _truncated(backbone: Backbone, loaded: Data) -> list[str]:
     return [f"{n} of {len(splits[name])} {name} texts truncated to {most} tokens" for name, n in cut.items() if n]
 
 
-def _buildable(chosen: Chosen, backbone: Backbone, loaded: Data) -> None:
-    method = chosen.create(loaded.task)
-    method.build(backbone)
-    total = sum(phase.share for phase in method.phases())
+def _skipped(chosen: Chosen, backbone: Backbone, loaded: Data) -> str | None:
+    """Why a method makes no sense here; None when it does, and can be built."""
+    try:
+        why = chosen.cls.skip(backbone, loaded.task)
+        if why is not None:
+            return why
+        method = chosen.create(loaded.task)
+        EarlyExitModel(backbone, method.build(backbone))
+        total = sum(phase.share for phase in method.phases())
+    except UserError:
+        raise
+    except Exception as error:  # a stranger's method may raise anything
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        name = chosen.label.partition("[")[0]
+        raise UserError(f"method '{chosen.label}' cannot be built here: {reason}; try: eebench check {name}") from error
     if abs(total - 1) > 1e-6:
         raise UserError(f"method '{chosen.label}': the shares of its phases sum to {total:g}, not 1")
+    return None
 
 
 def _device(name: str) -> torch.device:

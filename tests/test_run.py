@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 from safetensors.torch import load_file
+from tiny_text import write
 
 import eebench
 from eebench.errors import UserError
@@ -303,6 +304,25 @@ def test_a_broken_plugin_that_was_handed_over_is_an_error(tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            "build = lambda self, backbone: {}[1]",
+            "method 'failing' cannot be built here: KeyError: 1; try: eebench check",
+        ),
+        ("build = lambda self, backbone: {13: None}", "cannot be built here: ValueError: exits behind blocks \\[13\\]"),
+        ("skip = classmethod(lambda cls, backbone, task: 1 / 0)", "cannot be built here: ZeroDivisionError"),
+        ("phases = lambda self: [Phase('half', self.loss, share=0.5)]", "the shares of its phases sum to 0.5, not 1"),
+    ],
+)
+def test_a_method_that_cannot_be_built_is_named_before_any_work(change, words, plugin, tmp_path):
+    (tmp_path / "odd.py").write_text(f"{plugin.read_text()}\nFailing.{change}\n")
+    with pytest.raises(UserError, match=words):
+        eebench.run(results=tmp_path / "results", plugins=[tmp_path / "odd.py"], methods=("failing",), budget="smoke")
+    assert not (tmp_path / "results").exists()
+
+
 def test_a_spec_or_its_fields_but_not_both():
     with pytest.raises(TypeError, match="not both"):
         eebench.run(eebench.make_spec(), budget="smoke")
@@ -315,3 +335,56 @@ def test_scores_are_plausible_numbers(smoke):
         assert frame["score"].tolist() == frame["accuracy"].tolist()
         assert set(frame["metric"]) == {"accuracy"}
     assert all(math.isfinite(value) for value in smoke.tables["curves"]["gmacs"])
+
+
+# --- text ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """A tiny BERT and a data set of texts of many lengths: folder of the model, folder of the texts."""
+    folder = tmp_path_factory.mktemp("texts")
+    write(folder / "bert", "bert")
+    rng = np.random.default_rng(0)
+    words = "the quick brown fox jumps over the lazy dog who wrote the first book about ships and a sea".split()
+    for split, samples in (("train", 65), ("validation", 24), ("test", 24)):
+        rows = [" ".join(rng.choice(words, rng.integers(2, 20))) for _ in range(samples)]
+        labels = [("fox" if "fox" in row else "none") for row in rows]
+        pd.DataFrame({"text": rows, "label": labels}).to_csv(folder / f"{split}.csv", index=False)
+    return folder / "bert", folder
+
+
+def test_texts_cost_what_their_own_lengths_cost(texts, tmp_path):
+    model, folder = texts
+    tables = eebench.run(
+        results=tmp_path,
+        methods=("jei_dnn[positions=1+2]", "pabee[positions=2]"),
+        backbone=str(model),
+        dataset=f"csv:{folder}",
+        budget="smoke",
+        device="cpu",
+        latency_samples=4,
+    )
+    (path,) = tmp_path.iterdir()
+    record = json.loads((path / "run.json").read_text())
+    assert {c["label"]: c["status"] for c in record["cells"]} == {
+        "backbone": "done",
+        "jei_dnn[positions=1+2]": "done",
+        "pabee[positions=2]": "done",
+    }
+    cell = next(c["id"] for c in record["cells"] if c["label"] == "pabee[positions=2]")
+    with np.load(path / "cells" / cell / "costs-test.npz") as costs:
+        assert costs["plain"].shape == (24, 1)
+        assert len(np.unique(costs["plain"])) > 5
+        total = costs["backbone"] + costs["heads"] + costs["gates"]
+        fixed = numbers(tables["curves"], method="pabee[positions=2]", kind="dynamic", split="test", mean_exit=4.0)
+        assert fixed["gmacs"].iloc[0] == pytest.approx(total[:, -1].mean() / 1e9)
+
+
+def test_a_text_backbone_takes_no_weights_and_no_images(texts, tmp_path):
+    model, folder = texts
+    with pytest.raises(UserError, match="a text backbone brings its own weights"):
+        eebench.run(results=tmp_path, backbone=str(model), dataset=f"csv:{folder}", weights="timm", methods=("pabee",))
+    with pytest.raises(UserError, match="takes text, but data set 'digits' is vision"):
+        eebench.run(results=tmp_path, backbone=str(model), methods=("pabee",))
+    assert list(tmp_path.iterdir()) == []
