@@ -8,7 +8,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from eebench.errors import UserError, did_you_mean
+from eebench.cli_input import fail_if_broken, numbers, one_of, run_directory, say, set_aside, writable
+from eebench.errors import UserError
 
 app = typer.Typer(
     name="eebench",
@@ -71,33 +72,33 @@ def run(
     names = split_list(methods)
     for name in names if methods.strip() != "all" else ():
         registry.get(name.partition("[")[0].strip())
-    _fail_if_broken(registry)
+    fail_if_broken(registry)
     spec = make_spec(
         methods=tuple(names),
         backbone=backbone,
         dataset=dataset,
-        seeds=_numbers("--seeds", seeds, int),
-        budget=_one_of("--budget", budget, ("smoke", "quick", "standard", "paper")),
+        seeds=numbers("--seeds", seeds, int),
+        budget=one_of("--budget", budget, ("smoke", "quick", "standard", "paper")),
         weights=weights,
         data_dir=str(data_dir) if data_dir else None,
         target=target,
         image_size=image_size,
         patch_size=patch_size,
-        thresholds=None if thresholds is None else _numbers("--thresholds", thresholds, float),
+        thresholds=None if thresholds is None else numbers("--thresholds", thresholds, float),
         epochs=epochs,
         lr=lr,
         batch_size=batch_size,
         device=device,
         threads=threads,
-        latency_batch_sizes=_numbers("--latency-batch-sizes", latency_batch_sizes, int),
+        latency_batch_sizes=numbers("--latency-batch-sizes", latency_batch_sizes, int),
         latency_samples=latency_samples,
         energy=energy,
     )
     from eebench import data
 
     data.check(dataset, data_dir, image_size=image_size, target=target)
-    _writable("--results", results)
-    _writable("--reports", reports)
+    writable("--results", results)
+    writable("--reports", reports)
 
     from eebench.progress import Reporter
     from eebench.runner import execute
@@ -108,11 +109,11 @@ def run(
         print_plan(spec, registry, results)
         return
     outcome = execute(spec, registry, results, reporter=Reporter(), force=force)
-    _set_aside(registry)
+    set_aside(registry)
     _report(outcome.path, reports)
     if outcome.failed:
         names = sorted({cell["label"] for cell in outcome.failed})
-        raise SystemExit(_say(f"failed: {', '.join(names)} (see the report)", 1))
+        raise SystemExit(say(f"failed: {', '.join(names)} (see the report)", 1))
 
 
 @app.command()
@@ -122,8 +123,8 @@ def report(
     reports: Annotated[Path, typer.Option(help="Folder of rendered reports.")] = Path("reports"),
 ) -> None:
     """Render a run's report again, from its record alone."""
-    path = _run_directory(run, results)
-    _writable("--reports", reports)
+    path = run_directory(run, results)
+    writable("--reports", reports)
     _report(path, reports)
 
 
@@ -142,11 +143,11 @@ def cost(
     from eebench.registry import Registry
 
     registry = Registry.installed(plugin)
-    _fail_if_broken(registry)
+    fail_if_broken(registry)
     from eebench.cost import cost_tables, print_costs
 
     chosen = registry.choose(methods)
-    _set_aside(registry)
+    set_aside(registry)
     print_costs(cost_tables(chosen, backbone, classes, image_size, patch_size, tokens), backbone, as_json=as_json)
 
 
@@ -165,8 +166,8 @@ def tune(
     plugin: Plugins = None,
 ) -> None:
     """Choose a knob with a guarantee: at most so much accuracy lost, with probability 1 - delta."""
-    kind = _one_of("--bound", bound, ("ltt", "ucb", "crc", "naive"))
-    path = _run_directory(run, results)
+    kind = one_of("--bound", bound, ("ltt", "ucb", "crc", "naive"))
+    path = run_directory(run, results)
     from eebench.registry import Registry
     from eebench.tune import tune as choose
     from eebench.tune import tune_budget
@@ -197,7 +198,7 @@ def list_(
     plugin: Plugins = None,
 ) -> None:
     """What there is to choose from."""
-    kind = _one_of("list", what, ("methods", "backbones", "datasets"))
+    kind = one_of("list", what, ("methods", "backbones", "datasets"))
     rows: dict[str, str] = {}
     if kind == "methods":
         from eebench.cards import summary
@@ -210,7 +211,7 @@ def list_(
                 rows[name] = summary(source)
             else:
                 registry.broken[name] = fault
-        _set_aside(registry)
+        set_aside(registry)
     elif kind == "backbones":
         from eebench import backbones
 
@@ -252,12 +253,12 @@ def check(
     from eebench.registry import Registry
 
     registry = Registry.installed(plugin)
-    _fail_if_broken(registry)
+    fail_if_broken(registry)
     mine = [name for name, source in registry.sources.items() if source.cls is not None]
     chosen = registry.choose(methods or ",".join(mine) or "all")
     from eebench.check import KINDS, check_method
 
-    kinds = tuple(_one_of("--backbone", k.strip(), KINDS) for k in backbone.split(",") if k.strip()) or KINDS
+    kinds = tuple(one_of("--backbone", k.strip(), KINDS) for k in backbone.split(",") if k.strip()) or KINDS
     broken = 0
     for method in chosen:
         typer.echo(method.label)
@@ -266,7 +267,7 @@ def check(
             typer.echo(f"  {mark} {finding.backbone:<6} {finding.words}")
             broken += finding.status == "broken"
     if broken:
-        raise SystemExit(_say(f"{broken} promises do not hold", 1))
+        raise SystemExit(say(f"{broken} promises do not hold", 1))
 
 
 @app.command()
@@ -304,7 +305,7 @@ def main() -> NoReturn:
     try:
         status = app(standalone_mode=False) or 0
     except UserError as error:
-        status = _say(f"error: {' '.join(str(error).split())}", 2)
+        status = say(f"error: {' '.join(str(error).split())}", 2)
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     except typer.Exit as error:
@@ -313,9 +314,9 @@ def main() -> NoReturn:
         if not hasattr(error, "format_message"):
             raise
         words = " ".join(error.format_message().split())  # click's own usage errors; none where it has printed help
-        status = _say(f"error: {words}", 2) if words else 2
+        status = say(f"error: {words}", 2) if words else 2
     if status == INTERRUPTED:  # versions of typer differ in what they make of it
-        _say("interrupted; finished cells are kept and will be reused")
+        say("interrupted; finished cells are kept and will be reused")
     sys.exit(status)
 
 
@@ -332,58 +333,3 @@ def _report(path: Path, reports: Path) -> None:
             if str(file).endswith(f"report.{name}"):
                 typer.echo(f"report: {file}")
     typer.echo(f"record: {path}")
-
-
-def _run_directory(run: Path, results: Path) -> Path:
-    path = run if (run / "run.json").exists() else results / run
-    if not (path / "run.json").exists():
-        known = [p.parent.name for p in results.glob("*/run.json")]
-        raise UserError(f"no run at {run} (no run.json){did_you_mean(run.name, known)}")
-    return path
-
-
-def _numbers(option: str, text: str, kind: type) -> tuple:
-    items = [item.strip() for item in text.split(",") if item.strip()]
-    if not items:
-        raise UserError(f"{option}: empty; give at least one number")
-    try:
-        return tuple(kind(item) for item in items)
-    except ValueError:
-        what = "whole numbers" if kind is int else "numbers"
-        raise UserError(f"{option}: '{text}' is not a list of {what} separated by commas") from None
-
-
-def _one_of(option: str, value: str, known: tuple[str, ...]) -> str:
-    if value not in known:
-        near = did_you_mean(value, known)
-        raise UserError(f"{option}: '{value}' is not one of {', '.join(known)}{near if 'did you mean' in near else ''}")
-    return value
-
-
-def _writable(option: str, folder: Path) -> None:
-    """A folder that is a file, or lies where nothing may be written, is an error before hours of work, not after."""
-    import os
-
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{option}: {folder} is a file")
-    parent = folder
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise UserError(f"{option}: {folder} cannot be written to")
-
-
-def _fail_if_broken(registry) -> None:
-    """A plugin file is named on the command line, so it was asked for."""
-    for reason in registry.broken.values():
-        raise UserError(reason)
-
-
-def _set_aside(registry) -> None:
-    for reason in registry.broken.values():
-        _say(f"set aside: {reason}")
-
-
-def _say(text: str, status: int = 0) -> int:
-    typer.echo(text, err=True)
-    return status
