@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, here and in the processes that tests start
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -62,7 +63,7 @@ def plugin(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory, plugin) -> SimpleNamespace:
-    """A run of two methods, one that fails and one that skips: ``spec``, ``tables``, ``path``, ``results``."""
+    """A finished run of two methods, one that fails and one that skips: ``spec``, ``tables``, ``path``, ``results``."""
     import eebench
 
     results = tmp_path_factory.mktemp("results")
@@ -71,3 +72,10 @@ def smoke(tmp_path_factory, plugin) -> SimpleNamespace:
     tables = eebench.run(spec, results=results, plugins=[plugin])
     path = Path(tables["curves"].attrs["path"])
     return SimpleNamespace(spec=spec, tables=tables, path=path, results=results)
+
+
+@pytest.fixture
+def copied(smoke, tmp_path) -> Path:
+    """The results folder of the smoke run once more, to run in again."""
+    shutil.copytree(smoke.results, tmp_path / "results")
+    return tmp_path / "results"

@@ -314,7 +314,7 @@ def test_a_dry_run_starts_and_writes_nothing(eebench, here):
     assert listing(here) == []
 
 
-def line_of(smoke, plugin, reports):
+def line_of(smoke, plugin, results, reports):
     words = ["run", "--methods", ",".join(smoke.spec.methods), "--budget", "smoke", "--device", "cpu"]
     words += [
         "--latency-samples",
@@ -322,15 +322,15 @@ def line_of(smoke, plugin, reports):
         "--plugin",
         str(plugin),
         "--results",
-        str(smoke.results),
+        str(results),
         "--reports",
         str(reports),
     ]
     return shlex.join(words)
 
 
-def test_a_run_with_a_failure_reports_the_rest_and_ends_with_status_1(eebench, smoke, plugin, tmp_path):
-    status, out, err = eebench(line_of(smoke, plugin, tmp_path / "reports"))
+def test_a_run_with_a_failure_reports_the_rest_and_ends_with_status_1(eebench, smoke, plugin, copied, tmp_path):
+    status, out, err = eebench(line_of(smoke, plugin, copied, tmp_path / "reports"))
     assert status == 1
     assert err.splitlines()[-1] == "failed: failing (see the report)"
     assert "backbone seed 0: reused" in err
@@ -339,7 +339,7 @@ def test_a_run_with_a_failure_reports_the_rest_and_ends_with_status_1(eebench, s
     assert {"report.html", "report.md"} <= {path.name for path in folder.iterdir()}
     assert "ArithmeticError: this loss always raises" in (folder / "report.md").read_text()
     assert "it is shy" in (folder / "report.md").read_text()
-    assert f"record: {smoke.path}" in out.replace("\n", "")
+    assert f"record: {copied / smoke.path.name}" in out.replace("\n", "")
     assert str(folder / "report.html") in out
 
 

@@ -3,7 +3,6 @@
 import io
 import json
 import math
-import shutil
 
 import numpy as np
 import pandas as pd
@@ -208,13 +207,6 @@ def told(spec, registry, results, **options):
     return outcome, console.file.getvalue().splitlines()
 
 
-@pytest.fixture
-def copied(smoke, tmp_path):
-    """The finished run once more, in a results folder of its own."""
-    shutil.copytree(smoke.results, tmp_path / "results")
-    return tmp_path / "results"
-
-
 def test_a_second_run_reuses_and_says_so(smoke, plugin, copied):
     outcome, lines = told(smoke.spec, Registry.installed([plugin]), copied)
     assert [line for line in lines if line.endswith(": reused")] == [
@@ -246,9 +238,11 @@ def test_forced_it_redoes_them_bit_for_bit(smoke, plugin, copied):
         assert all((first[name] == second[name]).all() for name in first)
 
 
-def test_a_sister_run_takes_what_is_there_already(smoke, copied):
+def test_a_sister_run_takes_what_is_there_and_trains_the_rest(smoke, copied):
+    label = LABELS[1]
     spec = eebench.make_spec(
-        methods=(LABELS[1],),
+        methods=(label,),
+        seeds=(0, 1),
         budget="smoke",
         device="cpu",
         latency_samples=4,
@@ -256,16 +250,29 @@ def test_a_sister_run_takes_what_is_there_already(smoke, copied):
         thresholds=(0.2, 0.6),
     )
     outcome, lines = told(spec, Registry.installed(), copied)
-    assert "backbone seed 0: reused" in lines
-    assert f"{LABELS[1]} seed 0: reused" in lines
+    assert [line for line in lines if "reused" in line] == ["backbone seed 0: reused", f"{label} seed 0: reused"]
+    weights = {}
     for cell in outcome.cells:
-        mine, theirs = (folder / "cells" / cell["id"] for folder in (outcome.path, copied / smoke.path.name))
-        assert (mine / "weights.safetensors").samefile(theirs / "weights.safetensors")
-    curves, latency = (pd.read_csv(outcome.path / f"{name}.csv") for name in ("curves", "latency"))
-    knobs = set(numbers(curves, kind="dynamic", split="test")["knob"])
-    assert {0.2, 0.6} < knobs
-    assert len(knobs) == 3  # and the one at which nobody stops
-    assert set(latency["scenario"]) == {"single", "batch", "wait"}
+        weights[cell["label"], cell["seed"]] = outcome.path / "cells" / cell["id"] / "weights.safetensors"
+        assert cell["reused"] == (cell["seed"] == 0)
+        if cell["reused"]:
+            theirs = copied / smoke.path.name / "cells" / cell["id"] / "weights.safetensors"
+            assert weights[cell["label"], 0].samefile(theirs)
+    first, second = (load_file(weights["backbone", seed]) for seed in (0, 1))
+    assert any((first[name] != second[name]).any() for name in first)
+    curves, points, latency = (
+        pd.read_csv(outcome.path / f"{n}.csv") for n in ("curves", "operating_points", "latency")
+    )
+    for seed in (0, 1):
+        knobs = set(numbers(curves, kind="dynamic", split="test", seed=seed)["knob"])
+        assert {0.2, 0.6} < knobs
+        assert len(knobs) == 3  # and the one at which nobody stops
+        assert set(numbers(latency, seed=seed)["scenario"]) == {"single", "batch", "wait"}
+        assert numbers(points, seed=seed, kind="dynamic")["speedup_cpu"].notna().all()
+        assert (outcome.path / f"latency-s{seed}.npz").exists()
+        plain = numbers(curves, kind="plain", split="test", seed=seed)["score"].item()
+        mine = numbers(points, seed=seed)
+        np.testing.assert_allclose(mine["drop"], plain - mine["score"], atol=1e-8)
 
 
 # --- from Python -----------------------------------------------------------------------------------------------------
