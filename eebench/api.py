@@ -120,7 +120,10 @@ class ExitHead(nn.Module):
         return output.logits
 
     def alone(self, features: Features) -> Tensor:
-        """Logits (B, K) when everyone stops here and nobody had to decide: the fixed-depth baseline."""
+        """Logits (B, K) when everyone stops here and nobody had to decide: the fixed-depth baseline.
+
+        An exit that computes a gate on the way overrides this, so that fixed depth does not run it.
+        """
         return self.classify(features, self(features, {}))
 
 

@@ -321,8 +321,7 @@ def main() -> NoReturn:
 
 
 def _report(path: Path, reports: Path) -> None:
-    from eebench.report import print_comparison
-    from eebench.report.render import render
+    from eebench.report import print_comparison, render
 
     written = render(path, reports / path.name)
     from rich.console import Console

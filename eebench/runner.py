@@ -138,6 +138,8 @@ class _Run:
                 say(line)
         for label, why in self.prepared.skips.items():
             say(f"{label}: skipped, {why}")
+        for reason in self.registry.broken.values():
+            say(f"set aside: {reason}")
         steps = len(self.spec.seeds) * (len(self.prepared.methods) + 2)
         with self.reporter.run(steps):
             for seed in self.spec.seeds:
@@ -292,6 +294,9 @@ class _Run:
                     "uncounted": uncounted,
                 },
                 "cells": self.outcome.cells,
-                "notes": [prepared.budget.warning] if prepared.budget.warning else [],
+                "notes": [
+                    *([prepared.budget.warning] if prepared.budget.warning else []),
+                    *(f"set aside: {reason}" for reason in self.registry.broken.values()),
+                ],
             }
         )

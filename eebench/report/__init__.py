@@ -15,8 +15,8 @@ __all__ = ["comparison_table", "print_comparison", "render"]
 
 
 def render(run_dir: Path, out_dir: Path) -> dict[str, Path]:
-    """Write the report of ``run_dir`` to ``out_dir``; see :func:`eebench.report.render.render`."""
-    from eebench.report.render import render as work
+    """Write the report of ``run_dir`` to ``out_dir``; see :func:`eebench.report.writer.render`."""
+    from eebench.report.writer import render as work
 
     return work(run_dir, out_dir)
 

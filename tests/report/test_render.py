@@ -23,7 +23,7 @@ TITLES = [
 @pytest.fixture
 def plotless(monkeypatch):
     """Plots take nearly all of the time; what is not about them goes without."""
-    monkeypatch.setattr("eebench.report.render._plots", lambda scene: {})
+    monkeypatch.setattr("eebench.report.writer._plots", lambda scene: {})
 
 
 def titles(report):
@@ -252,7 +252,7 @@ def test_the_old_report_stays_when_a_new_one_fails(three, tmp_path, monkeypatch,
     def fail(page):
         raise RuntimeError("no Markdown today")
 
-    monkeypatch.setattr("eebench.report.render.markdown", fail)
+    monkeypatch.setattr("eebench.report.writer.markdown", fail)
     with pytest.raises(RuntimeError, match="no Markdown"):
         render(three, out)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
@@ -294,3 +294,10 @@ def test_no_torch_and_nothing_heavy_until_called(tmp_path):
     )
     run = write_run(tmp_path / "run", 1, seeds=(0,), extras=False)
     subprocess.run([sys.executable, "-c", code, str(run), str(tmp_path / "out")], check=True)
+
+
+def test_render_can_be_called_again(three, tmp_path):
+    import eebench.report
+
+    for name in ("one", "two"):
+        assert "report.html" in eebench.report.render(three, tmp_path / name)
