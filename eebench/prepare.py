@@ -37,6 +37,7 @@ class Prepared:
     skips: dict[str, str]  # method label -> why it makes no sense here
     weight_lines: list[str]
     weights_sha: str
+    depth: int  # blocks of the backbone
 
     @property
     def pretrained(self) -> bool:
@@ -123,7 +124,7 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
     lines += _truncated(backbone, loaded)
     skips = {m.label: why for m in methods if (why := _skipped(m, backbone, loaded)) is not None}
     sha = weights_sha256(Path(spec.weights)) if spec.weights not in ("none", "timm") else spec.weights
-    return Prepared(spec, methods, loaded, budget, device, skips, lines, sha)
+    return Prepared(spec, methods, loaded, budget, device, skips, lines, sha, backbone.depth)
 
 
 def _backbone(spec: RunSpec, loaded: Data) -> tuple[Backbone, list[str]]:

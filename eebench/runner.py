@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -16,13 +14,14 @@ import torch
 
 from eebench.cards import read_card
 from eebench.cells import Cell, backbone_cell, method_cell, open_model
-from eebench.environment import describe, hold_memory
+from eebench.environment import hold_memory
 from eebench.errors import UserError
 from eebench.features import FeatureCache
 from eebench.prepare import Prepared, prepare
 from eebench.progress import Reporter
+from eebench.record import run_record
 from eebench.registry import Chosen, Registry
-from eebench.schema import PROTOCOL_VERSION, TABLES
+from eebench.schema import TABLES
 from eebench.spec import RunSpec
 from eebench.store import Store
 from eebench.summaries import conformal_rows, summary_rows
@@ -124,7 +123,7 @@ class _Run:
         self.prepared, self.registry, self.store = prepared, registry, store
         self.reporter, self.force = reporter, force
         self.spec = prepared.spec
-        self.depth = prepared.backbone().depth
+        self.depth = prepared.depth
         self.outcome = Outcome(store.path)
         self.tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
 
@@ -146,7 +145,11 @@ class _Run:
                 self._seed(seed)
         for name, rows in self.tables.items():
             self.store.table(name, rows)
-        self._record(started, time.perf_counter() - clock)
+        seconds = time.perf_counter() - clock
+        broken = list(self.registry.broken.values())
+        self.store.record(
+            run_record(self.prepared, self.outcome.cells, self.tables["curves"], started, seconds, broken)
+        )
         return self.outcome
 
     def _seed(self, seed: int) -> None:
@@ -247,56 +250,3 @@ class _Run:
         if name in self.registry.sources:
             note["card"] = read_card(self.registry.get(name))
         self.outcome.cells.append(note)
-
-    def _record(self, started: datetime, seconds: float) -> None:
-        prepared, data = self.prepared, self.prepared.data
-        plain = next(row for row in self.tables["curves"] if row["kind"] == "plain" and row["split"] == "test")
-        first = next(cell for cell in self.outcome.cells if cell["label"] == "backbone")
-        uncounted: dict[str, int] = {}
-        for cell in self.outcome.cells:
-            for op, n in (cell.get("uncounted") or {}).items():
-                uncounted[op] = max(n, uncounted.get(op, 0))
-        self.store.record(
-            {
-                "protocol_version": PROTOCOL_VERSION,
-                "run": self.spec.run_name,
-                "command": shlex.join(["eebench", *sys.argv[1:]]) if Path(sys.argv[0]).name == "eebench" else None,
-                "spec": self.spec.model_dump(mode="json"),
-                "spec_sha256": self.spec.sha256,
-                "started": started.isoformat(timespec="seconds"),
-                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-                "seconds": round(seconds, 1),
-                "environment": describe(prepared.device.type),
-                "data": {
-                    "name": data.name,
-                    "modality": data.modality,
-                    "task": vars(data.task) | {"labels": list(data.task.labels)},
-                    "n_train": len(data.train),
-                    "n_val": len(data.val),
-                    "n_test": len(data.test),
-                    "split_sha256": data.split_hash,
-                    "image_size": self.spec.image_size or data.image_size,
-                    "patch_size": self.spec.patch_size or data.patch_size,
-                    "notes": data.notes,
-                },
-                "backbone": {
-                    "name": self.spec.backbone,
-                    "depth": self.depth,
-                    "params_m": first["params_m"],
-                    "gmacs": plain["gmacs"],
-                    "weights": self.spec.weights,
-                    "weights_sha256": prepared.weights_sha,
-                    "loaded": prepared.weight_lines,
-                },
-                "macs": {
-                    "counter": "fvcore",
-                    "convention": "1 MAC = one multiply-accumulate = fvcore's flop; gflops would be twice gmacs",
-                    "uncounted": uncounted,
-                },
-                "cells": self.outcome.cells,
-                "notes": [
-                    *([prepared.budget.warning] if prepared.budget.warning else []),
-                    *(f"set aside: {reason}" for reason in self.registry.broken.values()),
-                ],
-            }
-        )
