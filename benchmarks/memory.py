@@ -112,18 +112,13 @@ def _child(samples: int, classes: int) -> dict[str, float]:
 
 
 def _peak() -> float:
-    """Largest resident memory of this process so far, in GB.
-
-    Linux keeps ``ru_maxrss`` over fork and exec, so a child of a large process starts with its parent's peak; the
-    high-water mark in /proc belongs to this program alone.
-    """
-    try:
-        with open("/proc/self/status", encoding="ascii") as status:
-            line = next(line for line in status if line.startswith("VmHWM:"))
+    """Peak resident memory of this process, GB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux: getrusage would count what the process that started this one held at the fork
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return round(int(line.split()[1]) * 1024 / 1e9, 3)
-    except OSError:  # not Linux
-        unit = 1 if sys.platform == "darwin" else 1024
-        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 3)
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, others KiB
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 3)
 
 
 if __name__ == "__main__":
