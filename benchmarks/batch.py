@@ -76,7 +76,7 @@ def run(settings: Settings) -> Iterator[Result]:
     last = len(model.blocks) - 1
     costs = exit_costs(model, x[:1])
     plain = partial(model.backbone.plain, x)
-    rounds = settings.rounds(5)
+    rounds = settings.rounds(11)
     with torch.inference_mode():
         for shape, exits in exits_by_shape(batch, len(model.blocks)).items():
             leave, wait = _both_ways(model, x, exits, ids)
