@@ -8,7 +8,7 @@ from __future__ import annotations
 
 __all__ = ["KINDS", "PROTOCOL_VERSION", "SCHEMA_VERSION", "TABLES", "TARGETS"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PROTOCOL_VERSION = 1
 
 KINDS = {
@@ -93,6 +93,10 @@ TABLES: dict[str, dict[str, str]] = {
         "drop": "plain backbone's test score minus this one, same seed (positive: worse)",
         "drop_low": "lower end of the paired-bootstrap 95 % interval of drop over test samples",
         "drop_high": "its upper end",
+        "over_fixed": "score minus that of a fixed depth at the same gmacs, drawing between the two nearest exits of "
+        "the same model (the last exit where the method costs more); dynamic only, empty below the cheapest exit",
+        "over_fixed_low": "lower end of its paired-bootstrap 95 % interval over test samples",
+        "over_fixed_high": "its upper end",
         "mean_exit": "mean number of the block after which test samples stop",
         **_COST,
         **_SPEED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,18 @@ if TYPE_CHECKING:
     from eebench.data.base import Task
     from eebench.trace import Trace
 
-__all__ = ["Costs", "Evaluation", "Point", "choose", "curve", "exit_rows", "oracle", "random_points", "temperatures"]
+__all__ = [
+    "Costs",
+    "Evaluation",
+    "Point",
+    "choose",
+    "curve",
+    "exit_rows",
+    "mix_at",
+    "oracle",
+    "random_points",
+    "temperatures",
+]
 
 Row = dict[str, Any]
 
@@ -151,6 +163,24 @@ def oracle(evaluation: Evaluation) -> list[Point]:
     correct = evaluation.trace.correct
     exits = np.where(correct.any(1), correct.argmax(1), correct.shape[1] - 1)
     return [evaluation.point("oracle", None, exits)]
+
+
+def mix_at(points: Sequence[Point], gmacs: float) -> list[tuple[Point, float]]:
+    """The one or two points next to a cost, with the shares at which drawing between them costs just that.
+
+    Dearer than the dearest point: that point alone, which is the cheaper one of the comparison. Cheaper than the
+    cheapest: nothing, there is no such mix.
+    """
+    order = sorted(points, key=lambda p: p.row["gmacs"])
+    above = next((i for i, p in enumerate(order) if p.row["gmacs"] >= gmacs), len(order))
+    if above == len(order):
+        return [(order[-1], 1.0)]
+    here = order[above].row["gmacs"]
+    if above == 0:
+        return [(order[0], 1.0)] if math.isclose(here, gmacs, rel_tol=1e-9) else []
+    below = order[above - 1].row["gmacs"]
+    share = (gmacs - below) / (here - below)
+    return [(order[above - 1], 1.0 - share), (order[above], share)]
 
 
 def choose(target: str, points: Sequence[Point], plain_score: float, plain_gmacs: float) -> tuple[int, bool]:

@@ -8,8 +8,9 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from eebench.errors import UserError
 from eebench.schema import SCHEMA_VERSION, TABLES
 
 __all__ = ["Store", "read_json", "write_json", "write_table"]
+
+ABANDONED = 24 * 3600.0  # seconds: writing a trained cell takes minutes; what is older belongs to a run that was killed
 
 
 class Store:
@@ -41,6 +44,7 @@ class Store:
                 pass
         except OSError as error:
             raise UserError(f"output directory {root} cannot be written to: {error.strerror}") from None
+        self._sweep()
 
     def cell(self, cell_id: str) -> Path | None:
         """A finished cell of this run, or of a sister run, from which it is then linked; None when there is none."""
@@ -66,6 +70,13 @@ class Store:
             os.replace(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Remove what killed runs left half-written. By age: the owner may still write, on this machine or another."""
+        for left in (self.path / "cells").glob(".*-*"):
+            with suppress(OSError):  # another run may be sweeping too
+                if time.time() - left.stat().st_mtime > ABANDONED:
+                    shutil.rmtree(left)
 
     def forget(self, cell_id: str) -> None:
         """Remove a finished cell (``--force``)."""

@@ -13,7 +13,7 @@ from eebench.cells import Cell
 from eebench.data.base import Task
 from eebench.measure import calibration, statistics
 from eebench.schema import TARGETS
-from eebench.score import Evaluation, Point, Row, choose, curve, exit_rows, oracle, random_points, temperatures
+from eebench.score import Evaluation, Point, Row, choose, curve, exit_rows, mix_at, oracle, random_points, temperatures
 
 __all__ = ["Chosen", "Scored", "knob_values", "score_cell", "score_plain"]
 
@@ -77,8 +77,21 @@ class Scored:
                     task, targets = self.test.task, self.test.trace.targets
                     interval = statistics.score_drop(task.metric, before, after, targets, n=_resamples(task, targets))
                     row |= {"drop_low": interval.low, "drop_high": interval.high}
+                if kind == "dynamic":
+                    row |= self._over_fixed(c.test)
                 rows.append(row)
         return rows
+
+    def _over_fixed(self, point: Point) -> Row:
+        """What deciding per sample is worth: the score above that of fixed depths at the same cost."""
+        mix = mix_at([p for p in self.curves["test"] if p.kind == "fixed"], point.row["gmacs"])
+        if not mix:
+            return {}
+        answers = [self.test.predictions(p.exits) for p in (point, *(fixed for fixed, _ in mix))]
+        task, targets = self.test.task, self.test.trace.targets
+        weights = [1.0, *(-share for _, share in mix)]
+        found = statistics.score_contrast(task.metric, answers, weights, targets, n=_resamples(task, targets))
+        return {"over_fixed": found.estimate, "over_fixed_low": found.low, "over_fixed_high": found.high}
 
     def reliability_rows(self) -> list[Row]:
         """Rows of reliability.csv: the deployed predictions at every dynamic operating point (or of the plain one)."""

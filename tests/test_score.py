@@ -8,7 +8,7 @@ from eebench.api import Knob
 from eebench.data.base import Task
 from eebench.rules import Above
 from eebench.schema import TABLES, TARGETS
-from eebench.score import Costs, Evaluation, Point, choose, curve, exit_rows, oracle, random_points
+from eebench.score import Costs, Evaluation, Point, choose, curve, exit_rows, mix_at, oracle, random_points
 from eebench.trace import Trace
 
 RULE = Above(lambda output: output.logits, Knob("threshold", never=1.0, always=-1.0))
@@ -178,6 +178,16 @@ CHOICES = [  # target, (score, gmacs) of the candidates, chosen, met; the plain 
 @pytest.mark.parametrize(("target", "candidates", "index", "met"), CHOICES)
 def test_choose(target, candidates, index, met):
     assert choose(target, points(*candidates), 0.9, 10) == (index, met)
+
+
+def test_a_mix_of_fixed_depths_costs_what_it_should():
+    cheap, middle, dear = points((0.7, 1.0), (0.8, 2.0), (0.9, 4.0))
+    shuffled = [dear, cheap, middle]
+    assert mix_at(shuffled, 2.5) == [(middle, 0.75), (dear, 0.25)]
+    assert mix_at(shuffled, 2.0) == [(cheap, 0.0), (middle, 1.0)]
+    assert mix_at(shuffled, 1.0) == [(cheap, 1.0)]
+    assert mix_at(shuffled, 9.0) == [(dear, 1.0)]  # the last exit costs less, and is what one would run
+    assert mix_at(shuffled, 0.5) == []
 
 
 def test_every_target_is_tested_and_others_are_refused():

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -86,6 +87,17 @@ def test_killed_while_writing_is_as_if_never_begun(tmp_path):
     assert Store(tmp_path, "other").cell("a-1") is None
     fill(store, "a-1", "new")
     assert (store.cell("a-1") / "weights").read_text() == "new"
+
+
+def test_what_a_killed_run_left_is_swept_up_a_day_later(tmp_path):
+    cells = Store(tmp_path, "run").path / "cells"
+    old, fresh = cells / ".a-1-xyz", cells / ".b-2-xyz"
+    for left in (old, fresh):
+        left.mkdir()
+        (left / "weights").write_text("half of the n")
+    os.utime(old, (time.time() - 25 * 3600,) * 2)
+    Store(tmp_path, "run")
+    assert [left.name for left in cells.iterdir()] == [".b-2-xyz"]
 
 
 def test_a_cell_of_a_sister_run_is_linked(tmp_path):

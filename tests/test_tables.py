@@ -130,6 +130,18 @@ def test_a_drop_is_against_the_plain_backbone_with_its_bootstrap_interval(both):
             assert "drop_low" not in row
 
 
+def test_over_fixed_is_against_fixed_depths_of_the_same_cost(both):
+    result, plain = both
+    depths = [(p.row["gmacs"], p.row["score"]) for p in result.curves["test"] if p.kind == "fixed"]
+    for row in result.point_rows(plain):
+        if row["kind"] != "dynamic":
+            assert "over_fixed" not in row
+            continue
+        at_same_cost = np.interp(row["gmacs"], *zip(*depths, strict=True))  # constant beyond the dearest
+        assert row["over_fixed"] == pytest.approx(row["score"] - at_same_cost)
+        assert row["over_fixed_low"] <= row["over_fixed"] <= row["over_fixed_high"]
+
+
 def test_shares_at_an_operating_point_sum_to_one(both):
     result, _ = both
     for split in ("val", "test"):

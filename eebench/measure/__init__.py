@@ -28,7 +28,8 @@ _EXPORTS = {  # module -> the public names it lends to this package; add a line 
     "quality": "METRICS per_sample_correct score",
     "risk": "RiskControl accuracy_gap risk_control samples_needed",
     "statistics": (
-        "Interval MeanStd bootstrap_ratio mann_whitney mean_std noise_flag overlap paired_bootstrap score_drop"
+        "Interval MeanStd bootstrap_ratio mann_whitney mean_std noise_flag overlap paired_bootstrap score_contrast"
+        " score_drop"
     ),
     "summary": (
         "Advantage Area Gain area_of_advantage area_under_curve at_budget at_drop gain_over_fixed_depth hypervolume"

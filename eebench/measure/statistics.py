@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ __all__ = [
     "noise_flag",
     "overlap",
     "paired_bootstrap",
+    "score_contrast",
     "score_drop",
 ]
 
@@ -113,25 +114,57 @@ def score_drop(
         The drop, positive where ``predictions`` are worse.
 
     Raises:
-        ValueError: as :func:`eebench.measure.score` and :func:`paired_bootstrap`.
+        ValueError: as :func:`score_contrast`.
     """
+    return score_contrast(metric, [plain, predictions], [1.0, -1.0], targets, n, seed, level)
+
+
+def score_contrast(
+    metric: str,
+    predictions: Sequence[ArrayLike],
+    weights: Sequence[float],
+    targets: ArrayLike,
+    n: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """``sum_j w_j score(predictions_j)`` with its paired-bootstrap interval, all scores on the same resampled samples.
+
+    Weights 1, -w and w - 1 compare a method with answering by one of two others, drawn with probability w and 1 - w:
+    with a fixed depth that costs exactly as much, whatever the method costs.
+
+    Args:
+        metric: one of ``eebench.measure.METRICS``.
+        predictions: M arrays (N,).
+        weights: M numbers.
+        targets: (N,).
+        n: resamples.
+        seed: of the resampling.
+        level: of the interval.
+
+    Raises:
+        ValueError: not one weight an array, or as :func:`eebench.measure.score` and :func:`paired_bootstrap`.
+    """
+    if len(predictions) != len(weights):
+        raise ValueError(f"{len(predictions)} arrays of predictions but {len(weights)} weights")
     if metric == "accuracy":
-        before, after = (quality.per_sample_correct(p, targets) for p in (plain, predictions))
-        return paired_bootstrap(before, after, n=n, seed=seed, level=level)
+        right = np.stack([quality.per_sample_correct(p, targets) for p in predictions])
+        values = np.asarray(weights, dtype=np.float64) @ right
+        return paired_bootstrap(values, np.zeros_like(values), n=n, seed=seed, level=level)
     _check_resampling(n, level)
 
-    def drop(counts: np.ndarray | None = None) -> float:
-        return quality.score(metric, plain, targets, counts) - quality.score(metric, predictions, targets, counts)
+    def contrast(of: Sequence[ArrayLike], truth: ArrayLike, counts: np.ndarray | None = None) -> float:
+        return sum(w * quality.score(metric, p, truth, counts) for w, p in zip(weights, of, strict=True))
 
-    estimate = drop()  # on all samples, and the check that the three arrays fit
+    estimate = contrast(predictions, targets)  # on all samples, and the check that the arrays fit
     # Which of several equal rows is drawn does not matter: keep one of each, and draw how often it counts.
-    rows = [np.asarray(x) for x in (plain, predictions, targets)]
-    _, first, sizes = np.unique(np.stack(rows, 1), axis=0, return_index=True, return_counts=True)
-    plain, predictions, targets = (x[first] for x in rows)
+    columns = [np.asarray(x) for x in (*predictions, targets)]
+    _, first, sizes = np.unique(np.stack(columns, 1), axis=0, return_index=True, return_counts=True)
+    *distinct, truth = (x[first] for x in columns)
     rng = np.random.default_rng(seed)
     total = int(sizes.sum())
-    draws = [drop(row) for k in _chunks(n, len(sizes)) for row in rng.multinomial(total, sizes / total, k)]
-    return _interval(estimate, np.array(draws), level)
+    drawn = (row for k in _chunks(n, len(sizes)) for row in rng.multinomial(total, sizes / total, k))
+    return _interval(estimate, np.array([contrast(distinct, truth, counts) for counts in drawn]), level)
 
 
 def bootstrap_ratio(

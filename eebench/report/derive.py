@@ -22,7 +22,8 @@ _ORDER = {kind: i for i, kind in enumerate((*_DEPLOYABLE, "oracle"))}
 _TIMES = ("mean_ms", "p50_ms", "p95_ms")
 _SHORT = {"cpu": "cpu", "cuda": "gpu"}
 NUMBERS = (
-    "score", "drop", "drop_low", "drop_high", "gmacs", "gmacs_backbone", "gmacs_heads", "gmacs_gates",
+    "score", "drop", "drop_low", "drop_high", "over_fixed", "over_fixed_low", "over_fixed_high",
+    "gmacs", "gmacs_backbone", "gmacs_heads", "gmacs_gates",
     "speedup_layers", "speedup_macs", "speedup_cpu", "speedup_cpu_low", "speedup_cpu_high", "speedup_gpu",
     "speedup_gpu_low", "speedup_gpu_high", "cpu_mean_ms", "cpu_p50_ms", "cpu_p95_ms", "gpu_mean_ms", "gpu_p50_ms",
     "gpu_p95_ms", "mean_exit", "ece", "knob", "val_score", "val_gmacs",
@@ -59,7 +60,9 @@ def aggregate(points: pd.DataFrame) -> pd.DataFrame:
     groups = points.groupby(keys, sort=False)
     numbers = list(NUMBERS)
     table = groups[numbers].mean().join(groups[numbers].std(ddof=1), rsuffix="_std")
-    spread = {name: groups[name].agg(["min", "max"]) for name in ("drop", "speedup_cpu", "speedup_gpu", "knob")}
+    spread = {
+        name: groups[name].agg(["min", "max"]) for name in ("drop", "over_fixed", "speedup_cpu", "speedup_gpu", "knob")
+    }
     for name, ends in spread.items():
         table[f"{name}_min"], table[f"{name}_max"] = ends["min"], ends["max"]
     table["seeds"] = groups["seed"].nunique()
@@ -74,7 +77,7 @@ def compare(record: Record) -> pd.DataFrame:
     """The comparison table, all targets: plain first, then each method with its baselines, then the oracles.
 
     ``front_macs`` and ``front_cpu`` mark rows that no other deployable row of the same target beats on both score and
-    that cost. ``unsure_drop``, ``unsure_cpu``, ``unsure_gpu`` carry the '~' of :func:`overlaps`.
+    that cost. ``unsure_drop``, ``unsure_over_fixed``, ``unsure_cpu``, ``unsure_gpu`` carry the '~' of :func:`overlaps`.
     """
     table = aggregate(timed_points(record))
     if table.empty:
@@ -92,6 +95,7 @@ def compare(record: Record) -> pd.DataFrame:
     table = table.loc[order.sort_values(["target", "bound", "place", "kind"]).index].reset_index(drop=True)
     table["label"] = table["method"].map(record.labels)
     table["unsure_drop"] = [row["kind"] != "plain" and overlaps(row, "drop", 0.0) for _, row in table.iterrows()]
+    table["unsure_over_fixed"] = [overlaps(row, "over_fixed", 0.0) for _, row in table.iterrows()]
     for short in _SHORT.values():
         name = f"speedup_{short}"
         table[f"unsure_{short}"] = [row["kind"] != "plain" and overlaps(row, name, 1.0) for _, row in table.iterrows()]

@@ -12,7 +12,7 @@ import pandas as pd
 from eebench.report.blocks import Block, Cell, Column, Fold, Row, Section, Table, Terms, Text, Verdicts
 from eebench.report.measures import measure
 from eebench.report.pareto import Scene
-from eebench.report.text import DASH, METRICS, TILDE, number, one_line, times
+from eebench.report.text import DASH, METRICS, TILDE, Writer, number, one_line, times
 from eebench.report.verdicts import TARGET, knob, verdicts
 from eebench.schema import TABLES, TARGETS
 
@@ -111,7 +111,9 @@ def comparison(scene: Scene) -> Section:
     blocks: list[Block] = [
         Text(
             "Knobs were chosen on validation data, numbers are from test data, Δ is against the plain backbone of the"
-            " same seed; ±, brackets and ~ as above. ★ beside GMACs, or beside the CPU speed-up, marks rows on the"
+            " same seed. Over fixed depth: what deciding per sample is worth, the score above that of everyone stopping"
+            " at a fixed depth of the same trained model at the same MACs. ±, brackets and ~ as above. ★ beside GMACs,"
+            " or beside the CPU speed-up, marks rows on the"
             " Pareto front of score against that cost: no other deployable row of the table is as good at less. †"
             " marks targets that no knob value met on validation data in every seed; the nearest one is shown."
             " Oracles are bounds that nobody can deploy, and stand apart."
@@ -134,6 +136,7 @@ def comparison_rows(scene: Scene, target: str) -> Table:
         Column("Knob", _POINTS["knob"], numeric=False),
         Column(f"Score ({write.score_name})", _POINTS["score"]),
         Column("Δ score, pt", "this row's test score minus the plain backbone's, same seed, in points (×100)"),
+        Column("Over fixed depth, pt", _POINTS["over_fixed"]),
         Column("GMACs", _POINTS["gmacs"]),
         Column("× layers", _POINTS["speedup_layers"]),
         Column("× MACs", _POINTS["speedup_macs"]),
@@ -166,6 +169,7 @@ def _comparison_row(scene: Scene, row: pd.Series, devices: list[str], *, calibra
         tilde = TILDE if row["unsure_drop"] else ""
         change = f"{tilde}{write.change(row['drop'])}{write.spread(row, 'drop', write.score)}"
         cells.append(Cell(change, write.interval(row, "drop", write.change, flip=True), -100 * row["drop"]))
+    cells.append(_over_fixed(write, row))
     star = " ★" if row["front_macs"] else ""
     cells.append(Cell(f"{write.gmacs(row['gmacs'])}{star}", sort=row["gmacs"]))
     cells += [value_cell(row, name, times) for name in ("speedup_layers", "speedup_macs")]
@@ -175,6 +179,15 @@ def _comparison_row(scene: Scene, row: pd.Series, devices: list[str], *, calibra
     cells += [Cell(number(100 * row["ece"], 1), sort=row["ece"])] if calibrated else []
     cells += [Cell(f"{row['seeds']} of {len(scene.record.seeds)}", sort=row["seeds"])] if write.several else []
     return Row(cells, _ROLES[kind])
+
+
+def _over_fixed(write: Writer, row: pd.Series) -> Cell:
+    value = row["over_fixed"]
+    if not math.isfinite(value):
+        return Cell(DASH, sort=math.nan)
+    tilde = TILDE if row["unsure_over_fixed"] else ""
+    text = f"{tilde}{write.gain(value)}{write.spread(row, 'over_fixed', write.score)}"
+    return Cell(text, write.interval(row, "over_fixed", write.gain), value)
 
 
 def _device_cells(scene: Scene, row: pd.Series, short: str) -> list[Cell]:

@@ -82,6 +82,10 @@ class Writer:
         """A drop as the change a reader thinks in: ``−0.6`` for 0.6 points lost."""
         return signed(-100 * drop, self.point_digits)
 
+    def gain(self, value: float) -> str:
+        """A difference of scores in points, with its sign: ``+0.6``."""
+        return signed(100 * value, self.point_digits)
+
     def gmacs(self, value: float) -> str:
         """GMACs with four significant digits of the plain backbone's."""
         return number(value, self.gmac_digits)

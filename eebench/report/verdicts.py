@@ -106,12 +106,22 @@ def _remarks(row: pd.Series, fixed: pd.Series | None, write: Writer) -> list[str
     elif row["met"] and row["drop"] > _LIMIT + 1e-9:
         inside = "" if row["drop_low"] > _LIMIT else ", though 1 point is within its interval"
         remarks.append(f"On validation data at most 1 point was lost; on test data it is more{inside}.")
+    if math.isfinite(row["over_fixed"]):
+        remarks.append(_deciding(row, write))
     if fixed is not None:
         remarks.append(_against_fixed(row, fixed, write))
     remarks.append(f"Knob: {row['knob_name']} {knob(row)}.")
     if row["cpu_noisy"] or row["gpu_noisy"]:
         remarks.append("The timing behind it was noisy.")
     return remarks
+
+
+def _deciding(row: pd.Series, write: Writer) -> str:
+    """What the exit rule adds to the exits."""
+    gain = f"{_tilde(row, 'over_fixed')}{write.gain(row['over_fixed'])}"
+    gain += f"{write.spread(row, 'over_fixed', write.score)} pt"
+    interval = "" if row["seeds"] > 1 else f" {write.interval(row, 'over_fixed', write.gain)}".rstrip()
+    return f"Over a fixed depth of the same model at the same MACs: {gain}{interval}."
 
 
 def _against_fixed(row: pd.Series, fixed: pd.Series, write: Writer) -> str:

@@ -15,6 +15,7 @@ from eebench.measure import (
     overlap,
     paired_bootstrap,
     score,
+    score_contrast,
     score_drop,
     statistics,
 )
@@ -108,6 +109,33 @@ def test_score_drop_resamples_what_a_loop_resamples():
     assert fast.high == pytest.approx(loop.high, abs=0.1 * (loop.high - loop.low))
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "mcc"])
+def test_a_contrast_against_a_mix_resamples_what_a_loop_resamples(metric):
+    rng = np.random.default_rng(7)
+    targets = rng.integers(2, size=150)
+    answers = [np.where(rng.random(150) < share, targets, 1 - targets) for share in (0.95, 0.8, 0.9)]
+    weights = [1.0, -0.3, -0.7]
+    rows = np.stack([*answers, targets], 1)
+
+    def contrast(table):
+        if not table.any():
+            return 0.0
+        *given, true = table.astype(int).T
+        return score(metric, given[0], true) - 0.3 * score(metric, given[1], true) - 0.7 * score(metric, given[2], true)
+
+    fast = score_contrast(metric, answers, weights, targets, n=4000)
+    loop = paired_bootstrap(rows, rows * 0, contrast, n=4000)
+    assert fast.estimate == pytest.approx(loop.estimate)
+    assert fast.low == pytest.approx(loop.low, abs=0.1 * (loop.high - loop.low))
+    assert fast.high == pytest.approx(loop.high, abs=0.1 * (loop.high - loop.low))
+
+
+def test_a_contrast_with_itself_is_nothing():
+    targets = np.arange(50) % 3
+    found = score_contrast("accuracy", [targets, targets, targets], [1.0, -0.25, -0.75], targets)
+    assert (found.estimate, found.low, found.high) == pytest.approx((0, 0, 0))
+
+
 def test_ratio_by_loop():
     rng = np.random.default_rng(0)
     baseline = rng.gamma(20, size=(4, 60))
@@ -181,6 +209,7 @@ def test_mann_whitney_equals_counting_pairs():
         lambda: score_drop("accuracy", [0, 1], [0, 1, 1], [0, 1, 1]),
         lambda: score_drop("mcc", [0, 1], [0, 1, 1], [0, 1, 1]),
         lambda: score_drop("mcc", [0, 1], [0, 1], [0, 1], n=0),
+        lambda: score_contrast("accuracy", [[0, 1]], [1.0, -1.0], [0, 1]),
     ],
 )
 def test_bad_input(call):

@@ -240,6 +240,9 @@ def _points(curves: pd.DataFrame, plain: float) -> list[dict[str, Any]]:
             if kind in ("dynamic", "fixed"):
                 row |= {"drop_low": drop - 0.012, "drop_high": drop + 0.012}
             if kind == "dynamic":
+                depths = test[test.kind == "fixed"].sort_values("gmacs")
+                gain = same["score"] - np.interp(same["gmacs"], depths.gmacs, depths.score)
+                row |= {"over_fixed": gain, "over_fixed_low": gain - 0.01, "over_fixed_high": gain + 0.01}
                 chosen[target] = at.knob
             rows.append(row)
     return rows

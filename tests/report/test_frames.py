@@ -64,7 +64,7 @@ def test_optional_tables_may_be_absent_or_empty(run):
         (lambda run: (run / "run.json").unlink(), "has no run.json"),
         (lambda run: (run / "run.json").write_text("{"), "cannot be read"),
         (lambda run: (run / "run.json").write_text("[]"), "no JSON object"),
-        (lambda run: change(run, schema_version=99), "schema_version 99; this eebench reads 1"),
+        (lambda run: change(run, schema_version=99), "schema_version 99; this eebench reads 2"),
         (lambda run: change(run, schema_version=None), "schema_version None"),
         (lambda run: (run / "latency.csv").unlink(), "has no latency.csv"),
         (lambda run: (run / "exits.csv").write_text(""), "cannot be read"),

@@ -65,6 +65,10 @@ def test_comparison_rows(scene):
     assert (
         cell(table, "PABEE †", "Δ score, pt").small == f"[−{100 * row['drop_high']:.1f}, −{100 * row['drop_low']:.1f}]"
     )
+    gain = cell(table, "PABEE †", "Over fixed depth, pt")
+    assert f"{100 * row['over_fixed']:+.1f} ± {100 * row['over_fixed_std']:.1f}".replace("-", "−") in gain.text
+    assert gain.small.startswith("[")
+    assert cell(table, "fixed depth, PALBERT", "Over fixed depth, pt").text == "–"
     assert cell(table, "PABEE †", "× MACs").text == f"{row['speedup_macs']:.2f}×"
     assert cell(table, "PABEE †", "Seeds").text == "2 of 2"
     assert cell(table, "PALBERT", "Seeds").text == "1 of 2"
@@ -85,7 +89,8 @@ def test_stars_are_on_the_front(scene):
     for target in TARGETS:
         table = sections.comparison_rows(scene, target)
         rows = scene.table[scene.table["target"] == target]
-        stars = ["★" in row.cells[4].text for row in table.rows]
+        place = [column.name for column in table.columns].index("GMACs")
+        stars = ["★" in row.cells[place].text for row in table.rows]
         assert stars == list(rows["front_macs"])
         assert any(stars)
 

@@ -13,7 +13,8 @@ METHOD = {
     "drop_high": 0.011, "drop_std": np.nan, "speedup_layers": 1.9, "speedup_macs": 1.61, "speedup_cpu": 1.42,
     "speedup_cpu_low": 1.38, "speedup_cpu_high": 1.46, "speedup_cpu_std": np.nan, "speedup_gpu": np.nan,
     "speedup_gpu_low": np.nan, "speedup_gpu_high": np.nan, "speedup_gpu_std": np.nan, "unsure_drop": False,
-    "unsure_cpu": False, "unsure_gpu": False, "cpu_noisy": False, "gpu_noisy": False,
+    "over_fixed": 0.012, "over_fixed_low": 0.004, "over_fixed_high": 0.02, "over_fixed_std": np.nan,
+    "unsure_over_fixed": False, "unsure_cpu": False, "unsure_gpu": False, "cpu_noisy": False, "gpu_noisy": False,
 }  # fmt: skip
 FIXED = METHOD | {
     "kind": "fixed", "knob_name": "block", "knob_min": 9.0, "knob_max": 9.0, "drop": 0.008, "speedup_cpu": 1.3,
@@ -114,6 +115,15 @@ def test_fixed_depth_is_always_named(say, method, fixed, remark):
                 "On validation data at most 1 point was lost; on test data it is more, though 1 point is within its"
                 " interval."
             ),
+        ),
+        ({}, "Over a fixed depth of the same model at the same MACs: +1.2 pt [+0.4, +2.0]."),
+        (
+            {"over_fixed": -0.001, "unsure_over_fixed": True, "over_fixed_low": -0.01},
+            "Over a fixed depth of the same model at the same MACs: ~\u202f−0.1 pt [−1.0, +2.0].",
+        ),
+        (
+            SEVERAL | {"over_fixed_std": 0.004},
+            "Over a fixed depth of the same model at the same MACs: +1.2 ± 0.4 pt.",
         ),
         ({"cpu_noisy": True}, "The timing behind it was noisy."),
     ],
