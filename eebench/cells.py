@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import inspect
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from eebench.api import ExitRule, Method
 from eebench.backbones.base import Backbone
 from eebench.data.base import Data, Split
 from eebench.features import FeatureCache
+from eebench.fingerprint import method_sha256
 from eebench.measure.macs import ExitCosts, exit_costs
 from eebench.model import EarlyExitModel
 from eebench.prepare import Prepared
@@ -32,7 +31,6 @@ __all__ = [
     "Cell",
     "Costing",
     "backbone_cell",
-    "code_sha256",
     "method_cell",
     "open_model",
     "parameters",
@@ -98,7 +96,7 @@ def method_cell(
     force: bool = False,
 ) -> Cell:
     """Train a method's phases from the backbone's checkpoint, trace it and count its MACs."""
-    cell_id = prepared.cell_id(chosen.label, seed, code_sha256(chosen.cls))
+    cell_id = prepared.cell_id(chosen.label, seed, method_sha256(chosen.cls))
     done = None if force else _finished(store, cell_id, chosen.label, seed)
     if done is not None:
         reporter.say(f"{chosen.label} seed {seed}: reused")
@@ -150,30 +148,6 @@ def parameters(model: EarlyExitModel) -> tuple[int, int, list[int]]:
         seen |= fresh.keys()
         each.append(sum(fresh.values()))
     return backbone + sum(each), backbone, each
-
-
-def code_sha256(cls: type[Method]) -> str:
-    """Fingerprint of a method's source, so that a changed method is retrained.
-
-    Its file, or every .py of its folder, and whatever else of its own top-level package these use.
-    """
-    path = Path(inspect.getfile(cls))
-    files = {path, *(path.parent.glob("*.py") if (path.parent / "__init__.py").exists() else ())}
-    found: set[str] = set()
-    todo = [cls.__module__]
-    while todo:
-        name = todo.pop()
-        if name in found or name not in sys.modules:
-            continue
-        found.add(name)
-        files.add(Path(sys.modules[name].__file__ or path))
-        used = vars(sys.modules[name]).values()
-        homes = {thing.__name__ if inspect.ismodule(thing) else getattr(thing, "__module__", None) for thing in used}
-        todo += [h for h in homes if isinstance(h, str) and h.partition(".")[0] == cls.__module__.partition(".")[0]]
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
 
 
 def _finished(store: Store, cell_id: str, label: str, seed: int) -> Cell | None:

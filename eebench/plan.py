@@ -9,8 +9,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from eebench.cells import code_sha256
 from eebench.data.base import batches
+from eebench.fingerprint import method_sha256
 from eebench.model import EarlyExitModel
 from eebench.prepare import Prepared, prepare
 from eebench.registry import Registry
@@ -47,7 +47,7 @@ def print_plan(spec: RunSpec, registry: Registry, results: Path) -> None:
         method = chosen.create(data.task)
         model = EarlyExitModel(backbone, method.build(backbone))
         phases = [(p.name, trains_backbone(model, p), plan.epochs) for p, plan in prepared.plans(method, width)]
-        cells.append((chosen.label, code_sha256(chosen.cls), phases))
+        cells.append((chosen.label, method_sha256(chosen.cls), phases))
     for label, code, phases in cells:
         done = [s for s in spec.seeds if _exists(results, prepared.cell_id(label, s, code))]
         for name, whole, epochs in phases:

@@ -16,6 +16,7 @@ from eebench.backbones.base import Backbone
 from eebench.backbones.weights import load_weights, weights_sha256
 from eebench.data.base import Data, Split
 from eebench.errors import UserError
+from eebench.fingerprint import engine_sha256
 from eebench.model import EarlyExitModel
 from eebench.registry import Chosen, Registry
 from eebench.schema import PROTOCOL_VERSION
@@ -36,13 +37,14 @@ class Prepared:
     device: torch.device
     skips: dict[str, str]  # method label -> why it makes no sense here
     weight_lines: list[str]
+    weights: str  # where the backbone's starting weights come from: none, timm, a file, "its own"
     weights_sha: str
     depth: int  # blocks of the backbone
 
     @property
     def pretrained(self) -> bool:
         """Whether the backbone starts from pre-trained weights."""
-        return self.spec.weights != "none" or self.data.modality == "text"
+        return self.weights != "none"
 
     def backbone(self) -> Backbone:
         """A fresh backbone with its starting weights. Seed torch before calling."""
@@ -75,7 +77,7 @@ class Prepared:
         Args:
             label: the method's, or ``backbone``.
             seed: of the training.
-            code: fingerprint of the method's source.
+            code: fingerprint of the method's source, see :mod:`eebench.fingerprint`.
         """
         from eebench import __version__
 
@@ -83,6 +85,7 @@ class Prepared:
         made_of = {
             "protocol": PROTOCOL_VERSION,
             "eebench": __version__,
+            "engine": engine_sha256(),
             "label": label,
             "seed": seed,
             "code": code,
@@ -123,8 +126,17 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
         )
     lines += _truncated(backbone, loaded)
     skips = {m.label: why for m in methods if (why := _skipped(m, backbone, loaded)) is not None}
-    sha = weights_sha256(Path(spec.weights)) if spec.weights not in ("none", "timm") else spec.weights
-    return Prepared(spec, methods, loaded, budget, device, skips, lines, sha, backbone.depth)
+    weights, sha = _weights(spec, backbone)
+    return Prepared(spec, methods, loaded, budget, device, skips, lines, weights, sha, backbone.depth)
+
+
+def _weights(spec: RunSpec, backbone: Backbone) -> tuple[str, str]:
+    """What the starting weights are called, and their fingerprint."""
+    if backbone.own_weights is not None:
+        return "its own", backbone.own_weights
+    if spec.weights in ("none", "timm"):
+        return spec.weights, spec.weights
+    return spec.weights, weights_sha256(Path(spec.weights))
 
 
 def _backbone(spec: RunSpec, loaded: Data) -> tuple[Backbone, list[str]]:

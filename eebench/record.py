@@ -67,7 +67,7 @@ def run_record(
             "depth": prepared.depth,
             "params_m": first["params_m"],
             "gmacs": plain["gmacs"],
-            "weights": spec.weights,
+            "weights": prepared.weights,
             "weights_sha256": prepared.weights_sha,
             "loaded": prepared.weight_lines,
         },

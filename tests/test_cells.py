@@ -12,13 +12,13 @@ from eebench.cells import (
     BACKBONE,
     Cell,
     backbone_cell,
-    code_sha256,
     open_backbone,
     open_model,
     parameters,
     text_of_length,
 )
 from eebench.features import FeatureCache
+from eebench.fingerprint import method_sha256
 from eebench.measure.macs import exit_costs
 from eebench.model import EarlyExitModel
 from eebench.prepare import prepare
@@ -113,7 +113,7 @@ def test_parameters_count_shared_ones_once(prepared):
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
-def test_an_id_follows_from_everything_that_made_the_cell(prepared):
+def test_an_id_follows_from_everything_that_made_the_cell(prepared, monkeypatch):
     def named(label="pabee", seed=0, code="c", **changes):
         other = prepared if not changes else type(prepared)(**{**vars(prepared), **changes})
         return other.cell_id(label, seed, code)
@@ -133,6 +133,9 @@ def test_an_id_follows_from_everything_that_made_the_cell(prepared):
         named(spec=spec(device="auto")),
         named(spec=spec(backbone="vit_ti")),
     ]
+    monkeypatch.setattr("eebench.prepare.engine_sha256", lambda: "another engine")
+    different.append(named())
+    monkeypatch.undo()
     assert len({base, *different}) == len(different) + 1
     same = [
         named(spec=spec(methods=("sdn",))),
@@ -153,7 +156,7 @@ def test_an_id_is_a_folder_name(prepared):
 def test_ids_of_a_run_are_those_of_its_spec(prepared, finished):
     assert finished[BACKBONE].id == prepared.cell_id(BACKBONE, 0, "")
     chosen = next(c for c in prepared.methods if c.label == PABEE)
-    assert finished[PABEE].id == prepared.cell_id(PABEE, 0, code_sha256(chosen.cls))
+    assert finished[PABEE].id == prepared.cell_id(PABEE, 0, method_sha256(chosen.cls))
 
 
 # --- mishaps ---------------------------------------------------------------------------------------------------------

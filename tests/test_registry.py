@@ -10,9 +10,9 @@ import pytest
 
 from eebench import registry as module
 from eebench.api import Method
-from eebench.cells import code_sha256
 from eebench.data.base import Task
 from eebench.errors import UserError
+from eebench.fingerprint import method_sha256
 from eebench.registry import GROUP, Registry, split_list
 from eebench.rules import Confidence
 
@@ -268,11 +268,11 @@ def test_two_plugin_files_of_one_file_name_are_two_sources(tmp_path):
     assert registry is not None
     first, second = registry.choose("one,two")
     assert (first.options.size, second.options.size) == (1, 2)
-    before = code_sha256(first.cls)
+    before = method_sha256(first.cls)
     plugin(tmp_path / "two", name="two", size=3)
-    assert code_sha256(first.cls) == before
+    assert method_sha256(first.cls) == before
     plugin(tmp_path / "one", name="one", size=3)
-    assert code_sha256(first.cls) != before
+    assert method_sha256(first.cls) != before
 
 
 @pytest.mark.parametrize(
@@ -349,10 +349,10 @@ def test_a_changed_file_of_a_methods_folder_changes_its_fingerprint(entries, pac
     (folder / "method.py").write_text(METHOD.format(name="own", size=1))
     entries(own="own_package:Mine")
     (chosen,) = Registry.installed().choose("own")
-    before = code_sha256(chosen.cls)
-    assert code_sha256(chosen.cls) == before
+    before = method_sha256(chosen.cls)
+    assert method_sha256(chosen.cls) == before
     (folder / "helper.py").write_text("x = 1")
-    assert code_sha256(chosen.cls) != before
+    assert method_sha256(chosen.cls) != before
     sys.modules.pop("own_package.method", None)
 
 
@@ -366,10 +366,10 @@ def test_what_a_method_uses_of_its_own_package_is_in_its_fingerprint(entries, pa
     )
     entries(top="top_package.method:Mine")
     (chosen,) = Registry.installed().choose("top")
-    before = code_sha256(chosen.cls)
+    before = method_sha256(chosen.cls)
     (top / "unused" / "__init__.py").write_text("def help(): return 2")
-    assert code_sha256(chosen.cls) == before
+    assert method_sha256(chosen.cls) == before
     (top / "used" / "__init__.py").write_text("def help(): return 2")
-    assert code_sha256(chosen.cls) != before
+    assert method_sha256(chosen.cls) != before
     for name in ("used", "method"):
         sys.modules.pop(f"top_package.{name}")

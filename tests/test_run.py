@@ -379,6 +379,8 @@ def test_texts_cost_what_their_own_lengths_cost(texts, tmp_path):
         "jei_dnn[positions=1+2]": "done",
         "pabee[positions=2]": "done",
     }
+    assert record["backbone"]["weights"] == "its own"
+    assert len(record["backbone"]["weights_sha256"]) == 64
     cell = next(c["id"] for c in record["cells"] if c["label"] == "pabee[positions=2]")
     with np.load(path / "cells" / cell / "costs-test.npz") as costs:
         assert costs["plain"].shape == (24, 1)

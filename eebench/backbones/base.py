@@ -23,6 +23,9 @@ class Backbone(nn.Module, ABC):
     layouts: tuple[Layout, ...]  # layouts[k - 1]: the tokens behind block k
     heads: tuple[int, ...]  # attention heads of each block (1 where a block has none)
     mlp_ratio: float = 4.0
+    own_weights: str | None = (
+        None  # fingerprint of pre-trained weights the model comes with (text); None: ``--weights``
+    )
     notes: tuple[str, ...] = ()  # what was adapted to fit the run, said in its log
 
     @property

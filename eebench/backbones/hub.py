@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from eebench.backbones.checkpoint import weights_sha256
 from eebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class Loaded:
     net: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     notes: list[str]
+    weights: str | None  # fingerprint of the encoder's weights: a SHA-256 or the hub's commit; None: random
 
 
 @dataclass(slots=True)
@@ -38,7 +41,19 @@ class _Source:
     path: str
     options: dict[str, Any]
     folder: bool = False
+    commit: str = ""  # of a model from the hub
     notes: list[str] = field(default_factory=list)
+
+    def weight_files(self) -> list[Path]:
+        """The folder's weights."""
+        return sorted(file for pattern in WEIGHTS for file in Path(self.path).glob(pattern))
+
+    def fingerprint(self) -> str:
+        """What the weights are: a hash of the folder's files, or the hub's commit."""
+        if not self.folder:
+            return self.commit
+        each = "".join(weights_sha256(file) for file in self.weight_files())
+        return each if len(self.weight_files()) == 1 else hashlib.sha256(each.encode()).hexdigest()
 
 
 def load(name: str, *, outputs: int, families: Collection[str], allow_random: bool = False) -> Loaded:
@@ -63,7 +78,8 @@ def load(name: str, *, outputs: int, families: Collection[str], allow_random: bo
         _check(name, config, families)
         tokenizer = _tokenizer(name, config, source)
         auto = transformers.AutoModelForSequenceClassification
-        if source.folder and not any(any(Path(source.path).glob(pattern)) for pattern in WEIGHTS):
+        weights = None
+        if source.folder and not source.weight_files():
             if not allow_random:
                 raise UserError(f"folder '{name}' has no weights ({' or '.join(WEIGHTS)})")
             net, notes = auto.from_config(config, attn_implementation="sdpa"), ["weights: random"]
@@ -78,8 +94,8 @@ def load(name: str, *, outputs: int, families: Collection[str], allow_random: bo
                 output_loading_info=True,
                 **source.options,
             )
-            notes = _refresh(name, net, found)
-    return Loaded(net.float().train(), tokenizer, [*source.notes, *notes])
+            notes, weights = _refresh(name, net, found), source.fingerprint()
+    return Loaded(net.float().train(), tokenizer, [*source.notes, *notes], weights)
 
 
 def _locate(name: str) -> _Source:
@@ -101,12 +117,15 @@ def _locate(name: str) -> _Source:
     except errors.HFValidationError:
         raise UserError(f"'{name}' is neither a folder nor a possible model name") from None
     except Exception:  # what a dead network raises differs between the hub client's versions
-        if not isinstance(try_to_load_from_cache(name, "config.json"), str):
+        cached = try_to_load_from_cache(name, "config.json")
+        if not isinstance(cached, str):
             raise UserError(
                 f"the Hugging Face hub cannot be reached and its cache has no '{name}'; give a local folder instead"
             ) from None
-        return _Source(name, {"local_files_only": True}, notes=[f"hub not reached: '{name}' from the local cache"])
-    return _Source(name, {"revision": revision}, notes=[f"hub: {name} at {revision}"])
+        note = f"hub not reached: '{name}' from the local cache"
+        commit = Path(cached).parent.name  # the cache keeps a folder a commit
+        return _Source(name, {"local_files_only": True}, commit=commit, notes=[note])
+    return _Source(name, {"revision": revision}, commit=revision or "", notes=[f"hub: {name} at {revision}"])
 
 
 def _check(name: str, config: PretrainedConfig, families: Collection[str]) -> None:

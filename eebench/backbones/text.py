@@ -203,7 +203,9 @@ def create_text(name: str, *, outputs: int, max_tokens: int | None = None, allow
             an adapter; files that are missing, broken or do not fit each other.
     """
     loaded = load(name, outputs=outputs, families=FAMILIES, allow_random=allow_random)
-    return FAMILIES[loaded.net.config.model_type](loaded.net, loaded.tokenizer, max_tokens, loaded.notes)
+    backbone = FAMILIES[loaded.net.config.model_type](loaded.net, loaded.tokenizer, max_tokens, loaded.notes)
+    backbone.own_weights = loaded.weights
+    return backbone
 
 
 def _columns(raw: Sequence[Text]) -> list[Any]:

@@ -1,6 +1,7 @@
 """Loading checkpoints: what is taken from them, what is new, and every mishap in one line."""
 
 import builtins
+import hashlib
 import json
 import pickle
 import time
@@ -149,7 +150,19 @@ def test_random_weights_only_when_asked(tmp_path):
     fails(folder, "has no weights")
     backbone = create_text(str(folder), outputs=3, allow_random=True)
     assert backbone.notes == ("weights: random",)
+    assert backbone.own_weights is None
     assert backbone.plain(backbone.prepare(TEXTS)).shape == (4, 3)
+
+
+def test_weights_are_told_by_their_content(tmp_path):
+    folder = write(tmp_path, "bert")
+    file = folder / "model.safetensors"
+    before = create_text(str(folder), outputs=3).own_weights
+    assert before == hashlib.sha256(file.read_bytes()).hexdigest()
+    tensors = load_file(file)
+    next(iter(tensors.values())).add_(1)
+    save_file(tensors, file, metadata={"format": "pt"})
+    assert create_text(str(folder), outputs=3).own_weights != before
 
 
 def test_broken_folders_fail_in_one_line(tmp_path):
@@ -208,6 +221,7 @@ def test_the_hubs_cache_serves_where_there_is_no_network(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", _raises(ConnectionError("no route")))
     backbone = create_text("eebench-tests/tiny", outputs=3)
     assert backbone.notes[0] == "hub not reached: 'eebench-tests/tiny' from the local cache"
+    assert backbone.own_weights == revision
     assert backbone.plain(backbone.prepare(TEXTS)).shape == (4, 3)
 
 
