@@ -188,6 +188,7 @@ class TrainStep:
     loss: Callable[[Tensor, Tensor], Tensor]  # the task's own: (logits (B, K), targets) -> (B,), unreduced
     index: int  # batches done in this phase
     epoch: int  # epochs done in this phase
+    epochs: int  # epochs this phase has in all
     batch: int  # batches done in this epoch
 
 

@@ -14,7 +14,7 @@ from eebench.api import ExitRule
 from eebench.backbones.base import Inputs
 from eebench.data.base import Split
 from eebench.measure.energy import NvmlMeter, measure_energy
-from eebench.measure.latency import Contender, Key, Run, Timing, time_rounds
+from eebench.measure.latency import TURN, Contender, Key, Run, Timing, time_rounds
 from eebench.measure.statistics import Interval, bootstrap_ratio
 from eebench.model import EarlyExitModel
 from eebench.progress import Reporter
@@ -59,7 +59,7 @@ class Times:
         plain = self.timings.get(("backbone", device, "single", 1, "plain"))
         if mine is None or plain is None:
             return None
-        return bootstrap_ratio(plain.wall_ms, mine.wall_ms)
+        return bootstrap_ratio(plain.wall_ms, mine.wall_ms, block=TURN)
 
     def raw(self) -> dict[str, np.ndarray]:
         """Every raw time, milliseconds a sample, (rounds, batches), by ``label|device|scenario|batch|path``."""

@@ -112,7 +112,7 @@ def fit(
         losses = []
         for number, batch in enumerate(_epoch(model, data, plan, seed, epoch, device)):
             visits = _visits(model, batch, frozen, cache if use_cache else None)
-            loss = phase.loss(TrainStep(visits, batch.targets, data.task.loss, index, epoch, number))
+            loss = phase.loss(TrainStep(visits, batch.targets, data.task.loss, index, epoch, plan.epochs, number))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             if plan.clip is not None:

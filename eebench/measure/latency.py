@@ -2,8 +2,9 @@
 
 Scenarios, after MLPerf: ``single`` (one sample at a time, single-stream), ``batch`` (rows leave as they finish) and
 ``wait`` (the batch waits for its hardest row), both offline. Every contender sees the same real samples in the same
-order, all are timed within every round, the order of contenders turning round by round, so that a slow minute of the
-machine falls on all of them alike. Raw times are kept; nothing is dropped.
+order. They take turns a few batches at a time, each turn begun with a batch that is not timed, the order of contenders
+changing, so that a slow second of the machine falls on all of them alike. A sample's time is its median over rounds,
+which what interrupted one of them does not move. Raw times are kept; nothing is dropped.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import torch
 from eebench.backbones.base import Inputs
 from eebench.measure.statistics import noise_flag
 
-__all__ = ["Contender", "Key", "Timing", "time_rounds"]
+__all__ = ["TURN", "Contender", "Key", "Timing", "time_rounds"]
+
+TURN = 8  # batches a contender runs before it is the next one's turn
 
 Key = tuple[str, str, str, int, str]
 """Method, device, scenario, batch size, path: what names a row of latency.csv."""
@@ -52,17 +55,17 @@ class Timing:
     syncs: float | None  # host synchronisations a sample; None on the CPU
 
     def summary(self) -> dict[str, float | int | bool | None]:
-        """The columns of latency.csv: percentiles over all timed batches, a noise flag over rounds."""
+        """The columns of latency.csv: the mean over batches of each one's median over rounds, percentiles over all."""
         p50, p90, p95, p99 = np.percentile(self.wall_ms, (50, 90, 95, 99))
         low, high = np.percentile(self.wall_ms, (25, 75))
         return {
-            "mean_ms": float(self.wall_ms.mean()),
+            "mean_ms": float(np.median(self.wall_ms, 0).mean()),
             "p50_ms": float(p50),
             "p90_ms": float(p90),
             "p95_ms": float(p95),
             "p99_ms": float(p99),
             "iqr_ms": float(high - low),
-            "device_ms": None if self.device_ms is None else float(self.device_ms.mean()),
+            "device_ms": None if self.device_ms is None else float(np.median(self.device_ms, 0).mean()),
             "syncs": self.syncs,
             "n": int(self.wall_ms.size),
             "noisy": bool(noise_flag(self.wall_ms.mean(1))) if len(self.wall_ms) > 1 else True,
@@ -83,8 +86,8 @@ def time_rounds(
         contenders: what to time; all models in eval mode on ``device``.
         device: where they run; on CUDA each batch ends with a synchronisation, and device time is taken by events.
         rounds: how often each contender's batches are gone through.
-        warm_up: batches run and thrown away per contender first (kernels, allocations, each on its own exit path).
-        progress: called with (contender-rounds done, in all).
+        warm_up: batches run and thrown away per contender first (kernels, allocations).
+        progress: called with (turns done, in all).
 
     Returns:
         One Timing a contender, in order.
@@ -100,20 +103,30 @@ def time_rounds(
                 contender.run(*contender.batches[turn % len(contender.batches)])
             if cuda:
                 syncs[i] = _count_syncs(contender)
-        done = 0
-        for turn in range(rounds):
-            shift = turn * len(contenders) // max(rounds, 1)
-            order = [(shift + i) % len(contenders) for i in range(len(contenders))]
-            for i in order if turn % 2 == 0 else reversed(order):
-                contender = contenders[i]
-                for j, (inputs, ids) in enumerate(contender.batches):
-                    wall, on_device = time_one(contender.run, inputs, ids)
-                    walls[i][turn, j] = wall / len(ids)
-                    if devices is not None:
-                        devices[i][turn, j] = on_device / len(ids)
-                done += 1
-                progress(done, rounds * len(contenders))
+        turns = list(_turns([len(c.batches) for c in contenders], rounds))
+        for done, (number, i, some) in enumerate(turns, 1):
+            contender = contenders[i]
+            contender.run(*contender.batches[some.start])  # not timed: weights and code come back into the caches
+            for j in some:
+                inputs, ids = contender.batches[j]
+                wall, on_device = time_one(contender.run, inputs, ids)
+                walls[i][number, j] = wall / len(ids)
+                if devices is not None:
+                    devices[i][number, j] = on_device / len(ids)
+            progress(done, len(turns))
     return [Timing(walls[i], None if devices is None else devices[i], syncs[i]) for i in range(len(contenders))]
+
+
+def _turns(lengths: Sequence[int], rounds: int) -> Iterator[tuple[int, int, range]]:
+    """(round, contender, its batches): who is first changes from block to block, and every second round goes back."""
+    starts = range(0, max(lengths, default=0), TURN)
+    for number in range(rounds):
+        for block, start in enumerate(starts):
+            here = [i for i, length in enumerate(lengths) if length > start]
+            shift = (number * len(starts) + block) * len(here) // max(rounds * len(starts), 1)
+            order = here[shift:] + here[:shift]
+            for i in order if (number + block) % 2 == 0 else reversed(order):
+                yield number, i, range(start, min(start + TURN, lengths[i]))
 
 
 def _time_cpu(run: Run, inputs: Inputs, ids: torch.Tensor) -> tuple[float, float]:

@@ -168,12 +168,20 @@ def score_contrast(
 
 
 def bootstrap_ratio(
-    numerator: ArrayLike, denominator: ArrayLike, n: int = 2000, seed: int = 0, level: float = 0.95
+    numerator: ArrayLike,
+    denominator: ArrayLike,
+    n: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    block: int = 1,
 ) -> Interval:
-    """Percentile interval of ``mean(numerator) / mean(denominator)``: a speed-up, over samples and rounds.
+    """Percentile interval of a speed-up: the ratio of means over samples of each sample's median time over rounds.
 
-    Both sides timed the same samples in the same interleaved rounds, so each resample draws rounds and samples with
-    replacement, once for both: what slowed a round down, or makes a sample long, cancels.
+    The median over rounds leaves out what interrupted a single measurement. Both sides timed the same samples in the
+    same interleaved rounds, so each resample draws samples with replacement, once for both: what makes a sample long
+    cancels. Samples timed in one turn share its noise and are drawn together (a block bootstrap): drawn one by one, the
+    95 % interval of a model against itself held 1 for 60 to 80 % of pairs, drawn by turns for 90 to 98 %. Rounds are not
+    resampled: a draw with one interrupted round three times of five would put the interruption back in.
 
     Args:
         numerator: (R, N) times of the baseline, round by sample; (N,) counts as one round.
@@ -181,9 +189,10 @@ def bootstrap_ratio(
         n: resamples.
         seed: of the resampling.
         level: of the interval.
+        block: so many neighbouring samples were timed in one turn.
 
     Returns:
-        The ratio of means with its interval. With few rounds it covers little of what differs between rounds.
+        The ratio with its interval, which covers samples and what noise the median leaves, not another day's machine.
 
     Raises:
         ValueError: wrong shapes, empty input, times that are not positive, n below 1 or level outside (0, 1).
@@ -196,12 +205,13 @@ def bootstrap_ratio(
     if min(above.min(), below.min()) <= 0:
         raise ValueError("times must be positive")
     rng = np.random.default_rng(seed)
-    rounds, samples = above.shape
+    above, below = np.median(above, 0), np.median(below, 0)
+    starts = np.arange(0, len(above), block)
+    sums = [np.add.reduceat(times, starts) for times in (above, below)]
     draws = []
-    for size in _chunks(n, samples):
-        of_round = rng.multinomial(rounds, np.full(rounds, 1 / rounds), size)  # how often each was drawn
-        of_sample = rng.multinomial(samples, np.full(samples, 1 / samples), size)
-        draws.append(((of_round @ above) * of_sample).sum(1) / ((of_round @ below) * of_sample).sum(1))
+    for size in _chunks(n, len(starts)):
+        drawn = rng.multinomial(len(starts), np.full(len(starts), 1 / len(starts)), size)  # how often each block was
+        draws.append((drawn @ sums[0]) / (drawn @ sums[1]))
     return _interval(float(above.mean() / below.mean()), np.concatenate(draws), level)
 
 

@@ -1,8 +1,8 @@
 """Tables derived from the record: operating points joined with their timings, and the comparison over seeds.
 
 Several seeds: ``x`` is the mean over seeds and ``x_std`` the sample standard deviation (n - 1). ``x_low``/``x_high``
-are the mean over seeds of each seed's own bootstrap bounds: uncertainty from the test samples (and timing rounds), not
-from training. One seed: ``x_std`` is empty and only the bootstrap bounds are there.
+are the mean over seeds of each seed's own bootstrap bounds: uncertainty from the test samples, not from
+training. One seed: ``x_std`` is empty and only the bootstrap bounds are there.
 """
 
 from __future__ import annotations

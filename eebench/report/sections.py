@@ -79,13 +79,13 @@ def _uncertainty(scene: Scene) -> str:
     if scene.write.several:
         return (
             f"Values are means over the seeds {one_line(scene.record.seeds)}, ± the standard deviation over seeds;"
-            " brackets are 95 % bootstrap intervals over test samples (and timing rounds) within a seed, averaged"
+            " brackets are 95 % bootstrap intervals over test samples within a seed, averaged"
             " over seeds. A ~ marks a change whose interval holds zero, a speed-up whose interval holds one, or seeds"
             " that disagree on the sign."
         )
     return (
         "One seed: how much another training run would differ is unknown. Brackets are 95 % bootstrap intervals over"
-        " test samples (and timing rounds) only. A ~ marks a change whose interval holds zero, or a speed-up whose"
+        " test samples only. A ~ marks a change whose interval holds zero, or a speed-up whose"
         " interval holds one."
     )
 

@@ -51,10 +51,10 @@ def constant(value):
 
 
 def rounds_of(diary, contenders, rounds, batches):
-    """Names in the order they ran, a list a round, every contender's batches folded into one entry."""
-    names = [name for name, batch, _ in diary if batch == 0]
+    """Names in the order they ran, a list a round, every turn (its first batch untimed) folded into one entry."""
+    assert [batch for _, batch, _ in diary] == [0, *range(batches)] * rounds * contenders
+    names = [name for name, _, _ in diary[:: batches + 1]]
     assert len(names) == rounds * contenders
-    assert [batch for _, batch, _ in diary] == list(range(batches)) * rounds * contenders
     return [names[i : i + contenders] for i in range(0, len(names), contenders)]
 
 
@@ -70,9 +70,28 @@ def test_everybody_is_timed_in_every_round_and_the_order_turns(clock, rounds):
     assert not all(each.index("a") < each.index("b") for each in order)
 
 
+def test_turns_are_short_so_that_a_slow_second_falls_on_everybody(clock):
+    lengths = {"a": 20, "b": 20, "c": 5}
+    contenders = [clock.contender(name, constant(1), batches=n) for name, n in lengths.items()]
+    found = time_rounds(contenders, device=CPU, rounds=2, warm_up=0)
+    assert [timing.wall_ms.shape[1] for timing in found] == [20, 20, 5]
+    diary = [(name, batch) for name, batch, _ in clock.diary]
+    for _ in range(2):  # in every round everybody's batches once, block by block, each turn begun with one untimed
+        for block, names in ((range(8), "abc"), (range(8, 16), "ab"), (range(16, 20), "ab")):
+            left = set(names)
+            while left:
+                name = diary[0][0]
+                left.remove(name)
+                own = [b for b in block if b < lengths[name]]
+                turn = [own[0], *own]
+                assert diary[: len(turn)] == [(name, b) for b in turn]
+                del diary[: len(turn)]
+    assert not diary
+
+
 def test_warm_up_comes_first_and_is_not_timed(clock):
     def slow_at_first(call):
-        return 100 if call < 4 else 1
+        return 100 if call < 5 else 1  # the fifth begins the first turn
 
     contenders = [clock.contender(name, slow_at_first, batches=3) for name in "ab"]
     found = time_rounds(contenders, device=CPU, rounds=2, warm_up=4)
@@ -88,7 +107,7 @@ def test_times_are_milliseconds_a_sample_by_round_and_batch(clock):
         return 8 + 4 * call
 
     found = time_rounds([clock.contender("a", rising, batches=3, size=4)], device=CPU, rounds=2, warm_up=0)
-    np.testing.assert_allclose(found[0].wall_ms, [[2, 3, 4], [5, 6, 7]])
+    np.testing.assert_allclose(found[0].wall_ms, [[3, 4, 5], [7, 8, 9]])  # calls 0 and 4 begin a turn
     assert found[0].device_ms is None
     assert found[0].syncs is None
 
@@ -102,10 +121,10 @@ def test_contenders_keep_their_own_times_and_batches(clock):
 
 def test_ids_are_handed_on_with_their_inputs(clock):
     time_rounds([clock.contender("a", constant(1), batches=2, size=3)], device=CPU, rounds=1, warm_up=0)
-    assert clock.diary == [("a", 0, [0, 1, 2]), ("a", 1, [3, 4, 5])]
+    assert clock.diary == [("a", 0, [0, 1, 2])] * 2 + [("a", 1, [3, 4, 5])]
 
 
-def test_progress_counts_contenders_times_rounds(clock):
+def test_progress_counts_turns(clock):
     told = []
     contenders = [clock.contender(name, constant(1)) for name in "ab"]
     time_rounds(contenders, device=CPU, rounds=3, warm_up=0, progress=lambda done, total: told.append((done, total)))
@@ -122,7 +141,7 @@ def test_garbage_waits_and_no_gradient_is_recorded(clock):
     contender = Contender(("a", "cpu", "single", 1, "plain"), run, [(torch.zeros(1), torch.zeros(1))], "a")
     assert gc.isenabled()
     time_rounds([contender], device=CPU, rounds=1, warm_up=1)
-    assert seen == [(False, True)] * 2
+    assert seen == [(False, True)] * 3
     assert gc.isenabled()
 
 
@@ -147,9 +166,17 @@ def test_summary_has_the_columns_of_the_table():
     for percent in (50, 90, 95, 99):
         assert found[f"p{percent}_ms"] == pytest.approx(np.quantile(times, percent / 100))
     assert found["iqr_ms"] == pytest.approx(np.subtract(*np.quantile(times, (0.75, 0.25))))
-    assert found["mean_ms"] == pytest.approx(times.mean())
+    assert found["mean_ms"] == pytest.approx(sum(sorted(column)[2] for column in times.T) / 200)
     assert found["n"] == 1000
     assert found["device_ms"] is found["syncs"] is None
+
+
+def test_an_interruption_does_not_move_the_mean():
+    times = np.ones((5, 40))
+    times[1, 3:9] = 50.0  # somebody else's work
+    found = Timing(times, times.copy(), None).summary()
+    assert found["mean_ms"] == found["device_ms"] == 1
+    assert found["p99_ms"] == 50
 
 
 def test_summary_of_device_times():
@@ -177,7 +204,7 @@ def test_a_slow_minute_of_the_machine_falls_on_everybody(clock):
 
     def cost(call):
         slow["until"] += 1
-        return 10 if slow["until"] <= 12 else 1  # the first two rounds of two contenders with three batches
+        return 10 if slow["until"] <= 16 else 1  # the first two rounds: two contenders, three batches and one untimed
 
     contenders = [clock.contender(name, cost) for name in "ab"]
     first, second = time_rounds(contenders, device=CPU, rounds=6, warm_up=0)
