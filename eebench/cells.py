@@ -96,14 +96,14 @@ def method_cell(
     force: bool = False,
 ) -> Cell:
     """Train a method's phases from the backbone's checkpoint, trace it and count its MACs."""
-    cell_id = prepared.cell_id(chosen.label, seed, method_sha256(chosen.cls))
+    cell_id = prepared.cell_id(chosen.trained, seed, method_sha256(chosen.cls))
     done = None if force else _finished(store, cell_id, chosen.label, seed)
     if done is not None:
         reporter.say(f"{chosen.label} seed {seed}: reused")
         return done
     started = time.perf_counter()
     method = chosen.create(prepared.data.task)
-    torch.manual_seed(_seed_of(chosen.label, "build", seed))  # initial weights do not depend on what ran before
+    torch.manual_seed(_seed_of(chosen.trained, "build", seed))  # initial weights do not depend on what ran before
     backbone = open_backbone(prepared, base)
     model = EarlyExitModel(backbone, method.build(backbone)).to(prepared.device)
     phases = []
@@ -114,12 +114,13 @@ def method_cell(
                 phase,
                 plan,
                 prepared.data,
-                seed=_seed_of(chosen.label, phase.name, seed),
+                seed=_seed_of(chosen.trained, phase.name, seed),
                 device=prepared.device,
                 cache=cache,
                 progress=update,
             )
-        phases.append({"phase": phase.name, **asdict(plan), "losses": losses})
+        validated = phase.epoch_end is not None
+        phases.append({"phase": phase.name, **asdict(plan), "losses": losses, "sees_validation": validated})
     return _store(prepared, store, cell_id, chosen.label, seed, model, method.rule(), phases, started)
 
 

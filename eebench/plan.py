@@ -39,7 +39,7 @@ def print_plan(spec: RunSpec, registry: Registry, results: Path) -> None:
     total = 0.0
     backbone = prepared.backbone()
     width = max(layout.dim for layout in backbone.layouts)
-    cells = [("backbone", "", [("backbone", True, prepared.base_plan(width).epochs)])]
+    cells = [("backbone", "backbone", "", [("backbone", True, prepared.base_plan(width).epochs)])]
     for chosen in prepared.methods:
         if chosen.label in prepared.skips:
             table.add_row(chosen.label, f"skipped: {prepared.skips[chosen.label]}", "", "", "")
@@ -47,9 +47,9 @@ def print_plan(spec: RunSpec, registry: Registry, results: Path) -> None:
         method = chosen.create(data.task)
         model = EarlyExitModel(backbone, method.build(backbone))
         phases = [(p.name, trains_backbone(model, p), plan.epochs) for p, plan in prepared.plans(method, width)]
-        cells.append((chosen.label, method_sha256(chosen.cls), phases))
-    for label, code, phases in cells:
-        done = [s for s in spec.seeds if _exists(results, prepared.cell_id(label, s, code))]
+        cells.append((chosen.label, chosen.trained, method_sha256(chosen.cls), phases))
+    for label, trained, code, phases in cells:
+        done = [s for s in spec.seeds if _exists(results, prepared.cell_id(trained, s, code))]
         for name, whole, epochs in phases:
             steps = epochs * steps_per_epoch(len(data.train), spec.batch_size or 32) * (len(spec.seeds) - len(done))
             seconds = steps * per_batch * (1.0 if whole else FROZEN_SHARE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,14 @@ from eebench import backbones, data
 from eebench.api import Method, Phase
 from eebench.backbones.base import Backbone
 from eebench.backbones.weights import load_weights, weights_sha256
-from eebench.data.base import Data, Split
+from eebench.data.base import Data, Split, content_sha256
 from eebench.errors import UserError
 from eebench.fingerprint import engine_sha256
 from eebench.model import EarlyExitModel
 from eebench.registry import Chosen, Registry
 from eebench.schema import PROTOCOL_VERSION
 from eebench.spec import BUDGETS, Budget, RunSpec
-from eebench.train import Plan, default_lr, phase_plan
+from eebench.train import Plan, default_lr, phase_plans
 
 __all__ = ["Prepared", "prepare"]
 
@@ -39,7 +39,9 @@ class Prepared:
     weight_lines: list[str]
     weights: str  # where the backbone's starting weights come from: none, timm, a file, "its own"
     weights_sha: str
+    data_sha: str
     depth: int  # blocks of the backbone
+    notes: list[str] = field(default_factory=list)  # what a reader of the results must know
 
     @property
     def pretrained(self) -> bool:
@@ -69,7 +71,8 @@ class Prepared:
         """A method's phases, each with its plan."""
         base, total = self.base_plan(width), self.method_epochs()
         paper = self.spec.budget == "paper"
-        return [(phase, phase_plan(phase, total, base, paper=paper)) for phase in method.phases()]
+        phases = list(method.phases())
+        return list(zip(phases, phase_plans(phases, total, base, paper=paper), strict=True))
 
     def cell_id(self, label: str, seed: int, code: str) -> str:
         """Name of a cell: readable, then a hash of everything that made it.
@@ -90,6 +93,7 @@ class Prepared:
             "seed": seed,
             "code": code,
             "split": self.data.split_hash,
+            "data": self.data_sha,
             "weights": self.weights_sha,
             "spec": s.model_dump(
                 mode="json",
@@ -127,7 +131,25 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
     lines += _truncated(backbone, loaded)
     skips = {m.label: why for m in methods if (why := _skipped(m, backbone, loaded)) is not None}
     weights, sha = _weights(spec, backbone)
-    return Prepared(spec, methods, loaded, budget, device, skips, lines, weights, sha, backbone.depth)
+    prepared = Prepared(
+        spec, methods, loaded, budget, device, skips, lines, weights, sha, content_sha256(loaded), backbone.depth
+    )
+    prepared.notes += [budget.warning] if budget.warning else []
+    prepared.notes += _longer(prepared)
+    return prepared
+
+
+def _longer(prepared: Prepared) -> list[str]:
+    """Methods that train longer than the others, having more phases than the budget has epochs."""
+    found = []
+    total = prepared.method_epochs()
+    for chosen in prepared.methods:
+        if chosen.label in prepared.skips or prepared.spec.budget == "paper":
+            continue
+        phases = len(chosen.create(prepared.data.task).phases())
+        if phases > total:
+            found.append(f"{chosen.label} trains {phases} epochs, not {total}: one for each of its phases")
+    return found
 
 
 def _weights(spec: RunSpec, backbone: Backbone) -> tuple[str, str]:
@@ -171,7 +193,8 @@ def _skipped(chosen: Chosen, backbone: Backbone, loaded: Data) -> str | None:
         if why is not None:
             return why
         method = chosen.create(loaded.task)
-        EarlyExitModel(backbone, method.build(backbone))
+        if len(EarlyExitModel(backbone, method.build(backbone)).blocks) < 2:
+            return "it places no exit before the last block"
         total = sum(phase.share for phase in method.phases())
     except UserError:
         raise

@@ -58,6 +58,7 @@ def run_record(
             "n_val": len(data.val),
             "n_test": len(data.test),
             "split_sha256": data.split_hash,
+            "content_sha256": prepared.data_sha,
             "image_size": spec.image_size or data.image_size,
             "patch_size": spec.patch_size or data.patch_size,
             "notes": data.notes,
@@ -78,7 +79,7 @@ def run_record(
         },
         "cells": cells,
         "notes": [
-            *([prepared.budget.warning] if prepared.budget.warning else []),
+            *prepared.notes,
             *(f"set aside: {reason}" for reason in broken),
         ],
     }

@@ -98,6 +98,11 @@ class Chosen:
     cls: type[Method]
     options: Any
     pinned: float | None = None
+    trained: str = ""  # the label without a pinned knob: what training depends on
+
+    def __post_init__(self) -> None:
+        if not self.trained:
+            object.__setattr__(self, "trained", self.label)
 
     def create(self, task: Task) -> Method:
         """The method for a task."""
@@ -249,8 +254,11 @@ def _checked(name: str, cls: type[Method], typed: dict[str, str]) -> Chosen:
             raise UserError(f"method '{name}': {key}={typed[key]} is not a finite number")
         if knob.integer and pinned != int(pinned):
             raise UserError(f"method '{name}': {key}={typed[key]} is not a whole number")
-    label = name + (f"[{','.join(f'{k}={typed[k]}' for k in sorted(typed))}]" if typed else "")
-    return Chosen(label, cls, options, pinned)
+    labels = [
+        name + (f"[{','.join(f'{k}={typed[k]}' for k in keys)}]" if keys else "")
+        for keys in (sorted(typed), sorted(typed.keys() & set(fields)))
+    ]
+    return Chosen(labels[0], cls, options, pinned, trained=labels[1])
 
 
 def _methods_in(path: Path) -> list[type[Method]]:

@@ -132,9 +132,8 @@ class _Run:
         clock = time.perf_counter()
         say = self.reporter.say
         say(f"run {self.spec.run_name}: {len(self.prepared.methods)} methods, seeds {list(self.spec.seeds)}")
-        for line in [*self.prepared.data.notes, *self.prepared.weight_lines, self.prepared.budget.warning]:
-            if line:
-                say(line)
+        for line in [*self.prepared.data.notes, *self.prepared.weight_lines, *self.prepared.notes]:
+            say(line)
         for label, why in self.prepared.skips.items():
             say(f"{label}: skipped, {why}")
         for reason in self.registry.broken.values():

@@ -20,10 +20,10 @@ KINDS = {
 }
 
 TARGETS = {
-    "drop_1pt": "the largest MAC speed-up at no more than 1 point of score lost against the plain backbone",
-    "macs_75": "the best score at no more than 75 % of the plain backbone's MACs",
-    "macs_50": "the best score at no more than 50 % of the plain backbone's MACs",
-    "macs_25": "the best score at no more than 25 % of the plain backbone's MACs",
+    "drop_1pt": "the largest MAC speed-up at no more than 1 point of validation score lost against the plain backbone",
+    "macs_75": "the best validation score at no more than 75 % of the plain backbone's MACs",
+    "macs_50": "the best validation score at no more than 50 % of the plain backbone's MACs",
+    "macs_25": "the best validation score at no more than 25 % of the plain backbone's MACs",
 }
 
 _WHO = {
@@ -116,7 +116,7 @@ TABLES: dict[str, dict[str, str]] = {
         "path": "plain; an operating point's name (dynamic inference at its knob); exit_<block>: everyone forced to "
         "stop there, every exit before it asked; fixed_<block>: that exit's head alone",
         "knob": "the knob in force; empty for plain and forced exits",
-        "mean_ms": "wall-clock milliseconds a sample (batch time / batch size): mean over batches of medians over rounds",
+        "mean_ms": "wall-clock ms a sample (batch time / batch size): mean over batches of their medians over rounds",
         "p50_ms": "median over all rounds and batches",
         "p90_ms": "90th percentile", "p95_ms": "95th percentile", "p99_ms": "99th percentile",
         "iqr_ms": "interquartile range",

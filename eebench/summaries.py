@@ -22,21 +22,21 @@ def summary_rows(scored: Scored, plain: Scored) -> list[Row]:
         return []
     test = {kind: [p for p in scored.curves["test"] if p.kind == kind] for kind in ("dynamic", "fixed", "random")}
     val = [p for p in scored.curves["val"] if p.kind == "dynamic"]
-    before, before_val = plain.curves["test"][0].row, plain.curves["val"][0].row
+    before_val = plain.curves["val"][0].row
     macs, score = _columns(test["dynamic"])
-    share = macs / before["gmacs"]
+    val_macs, val_score = _columns(val)
+    val_share = val_macs / before_val["gmacs"]
     fixed_macs, fixed_score = _columns(test["fixed"])
     gain = summary.gain_over_fixed_depth(macs, score, fixed_macs, fixed_score)
-    area = summary.area_under_curve(share, score, *AREA_RANGE)
+    area = summary.area_under_curve(val_share, val_score, *AREA_RANGE, read=score)
     values: dict[str, float] = {
         "gain_over_fixed_depth": gain.gain,
         "gain_points_compared": gain.points,
         "gain_over_random": float(np.mean(score - _columns(test["random"])[1])),
         "area_under_curve": area.area,
         "area_covered": area.covered,
-        "hypervolume": summary.hypervolume(share, score, (1.0, 0.0)),
+        "hypervolume": summary.area_under_curve(val_share, val_score, 0.0, 1.0, read=score).area,
     }
-    val_macs, val_score = _columns(val)
     for drop in DROPS:
         index = summary.at_drop(val_macs, val_score, before_val["score"], drop)
         name = f"speedup_at_drop_{drop * 100:g}"

@@ -89,9 +89,9 @@ def time_seed(
         for entrant in entrants:
             entrant.model.to(place)
         contenders: list[Contender] = []
-        for batch_size in batch_sizes:
-            wanted = order[: max(samples, 4 * batch_size)] if len(order) >= batch_size else order
-            whole = wanted[: len(wanted) // batch_size * batch_size] if len(wanted) >= batch_size else wanted
+        for batch_size in dict.fromkeys(min(size, len(order)) for size in batch_sizes):  # a split may be smaller
+            wanted = order[: max(samples, 4 * batch_size)]
+            whole = wanted[: len(wanted) // batch_size * batch_size]
             batches = _batches(entrants[0].model, split, whole, batch_size, place)
             for entrant in entrants:
                 contenders += _contenders(entrant, place, batch_size, batches, times)

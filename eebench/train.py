@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,7 +20,8 @@ __all__ = [
     "backbone_phase",
     "default_lr",
     "fit",
-    "phase_plan",
+    "phase_plans",
+    "share_epochs",
     "steps_per_epoch",
     "trains_backbone",
 ]
@@ -50,13 +51,37 @@ def default_lr(width: int, *, pretrained: bool) -> float:
     return 1e-4 if pretrained else 1e-3 * math.sqrt(64 / max(width, 64))
 
 
-def phase_plan(phase: Phase, total_epochs: int, base: Plan, *, paper: bool) -> Plan:
-    """The plan of one phase: its share of the budget's epochs, or the paper's own recipe under ``--budget paper``."""
-    if paper and phase.paper is not None:
-        r: Recipe = phase.paper
-        return Plan(r.epochs, r.batch_size, r.lr, r.weight_decay, r.optimizer, r.momentum, r.schedule, r.warmup, r.clip)
-    epochs = max(1, round(phase.share * total_epochs))
-    return replace(base, epochs=epochs, lr=base.lr * phase.lr_scale, backbone_lr_scale=BACKBONE_LR_SCALE)
+def share_epochs(shares: Sequence[float], total: int) -> list[int]:
+    """Whole epochs for each phase, which sum to ``total``: largest remainders, but one epoch at least.
+
+    More phases than epochs make more epochs than there are; whoever shares them out says so.
+
+    Args:
+        shares: of the phases, summing to 1.
+        total: epochs the method has.
+    """
+    epochs = [max(1, math.floor(share * total + 1e-9)) for share in shares]
+    while sum(epochs) < total:
+        lacking = [share * total - has for share, has in zip(shares, epochs, strict=True)]
+        epochs[lacking.index(max(lacking))] += 1
+    while sum(epochs) > max(total, len(epochs)):
+        beyond = [has - share * total if has > 1 else -math.inf for share, has in zip(shares, epochs, strict=True)]
+        epochs[beyond.index(max(beyond))] -= 1
+    return epochs
+
+
+def phase_plans(phases: Sequence[Phase], total_epochs: int, base: Plan, *, paper: bool) -> list[Plan]:
+    """Each phase's plan: its share of the budget's epochs, or the paper's own recipe under ``--budget paper``."""
+    plans = []
+    for phase, epochs in zip(phases, share_epochs([p.share for p in phases], total_epochs), strict=True):
+        r: Recipe | None = phase.paper if paper else None
+        if r is None:
+            lr = base.lr * phase.lr_scale
+            plans.append(replace(base, epochs=epochs, lr=lr, backbone_lr_scale=BACKBONE_LR_SCALE))
+            continue
+        own = (r.epochs, r.batch_size, r.lr, r.weight_decay, r.optimizer, r.momentum, r.schedule, r.warmup, r.clip)
+        plans.append(Plan(*own))
+    return plans
 
 
 def backbone_phase() -> Phase:

@@ -128,6 +128,7 @@ def test_an_id_follows_from_everything_that_made_the_cell(prepared, monkeypatch)
         named(seed=1),
         named(code="d"),
         named(weights_sha="f"),
+        named(data_sha="g"),
         named(spec=spec(lr=0.1)),
         named(spec=spec(epochs=3)),
         named(spec=spec(device="auto")),
@@ -179,6 +180,13 @@ def test_a_method_that_fails_leaves_no_cell(prepared, finished, tmp_path):
     with pytest.raises(ArithmeticError):
         cells.method_cell(prepared, store, failing, finished[BACKBONE], 0, FeatureCache(), Reporter(quiet=True))
     assert list((tmp_path / "run" / "cells").iterdir()) == []
+
+
+def test_a_method_without_an_early_exit_is_skipped(smoke, plugin, monkeypatch):
+    registry = Registry.installed([plugin])
+    monkeypatch.setattr(registry.choose("pabee")[0].cls, "build", lambda self, backbone: {})
+    skips = prepare(smoke.spec, registry).skips
+    assert skips[PABEE] == "it places no exit before the last block"
 
 
 def test_text_of_length():

@@ -341,6 +341,15 @@ def test_options_that_are_no_dataclass_are_an_error():
     assert "its Options are no readable dataclass" in refused("odd", registry)
 
 
+def test_a_pinned_knob_is_no_part_of_training():
+    three, six, other = Registry.installed().choose(
+        "pabee[patience=3],pabee[patience=6],pabee[positions=4+8,patience=3]"
+    )
+    assert three.trained == six.trained == "pabee"
+    assert other.trained == "pabee[positions=4+8]"
+    assert (three.label, three.pinned) == ("pabee[patience=3]", 3)
+
+
 # --- fingerprints ----------------------------------------------------------------------------------------------------
 
 

@@ -212,7 +212,9 @@ def test_a_second_run_reuses_and_says_so(smoke, plugin, copied):
     assert [line for line in lines if line.endswith(": reused")] == [
         f"{label} seed 0: reused" for label in ("backbone", *LABELS)
     ]
-    assert not [line for line in lines if "epochs" in line and "failing" not in line]
+    assert not [line for line in lines if " epochs: " in line and "failing" not in line]
+    notes = json.loads((outcome.path / "run.json").read_text())["notes"]
+    assert "jei_dnn[positions=4+8] trains 2 epochs, not 1: one for each of its phases" in notes
     assert {c["label"]: c.get("reused") for c in outcome.cells if c["status"] == "done"} == {
         "backbone": True,
         **dict.fromkeys(LABELS, True),

@@ -69,6 +69,11 @@ def test_paths_at_batch_one(race):
     assert a is b
 
 
+def test_a_batch_larger_than_the_split_is_recorded_as_what_it_is(race):
+    times, _ = race(batch_sizes=(1, 64, 128), samples=8)
+    assert {key[3] for key in times.timings} == {1, 40}
+
+
 def test_everybody_sees_the_same_samples(race):
     _, listed = race(samples=8)
     ids = {c.key: [i for _, part in c.batches for i in part.tolist()] for c in listed}

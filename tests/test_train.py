@@ -24,7 +24,8 @@ from eebench.train import (
     backbone_phase,
     default_lr,
     fit,
-    phase_plan,
+    phase_plans,
+    share_epochs,
     steps_per_epoch,
     trains_backbone,
 )
@@ -383,8 +384,27 @@ def test_phase_plans_share_the_budgets_epochs():
     quarter = Phase(
         "p", joint, share=0.25, lr_scale=10.0, paper=Recipe(50, 5e-5, 192, "sgd", 0.1, 0.8, "linear", 0.05, 2.0)
     )
-    plan = phase_plan(quarter, 20, base, paper=False)
+    rest = Phase("q", joint, share=0.75)
+    plan, _ = phase_plans([quarter, rest], 20, base, paper=False)
     assert (plan.epochs, plan.lr, plan.batch_size, plan.backbone_lr_scale) == (5, 1e-2, 32, BACKBONE_LR_SCALE)
-    assert phase_plan(quarter, 1, base, paper=False).epochs == 1
-    assert phase_plan(quarter, 20, base, paper=True) == Plan(50, 192, 5e-5, 0.1, "sgd", 0.8, "linear", 0.05, 2.0, 1.0)
-    assert phase_plan(Phase("q", joint), 20, base, paper=True).epochs == 20
+    papers = phase_plans([quarter, rest], 20, base, paper=True)
+    assert papers[0] == Plan(50, 192, 5e-5, 0.1, "sgd", 0.8, "linear", 0.05, 2.0, 1.0)
+    assert papers[1].epochs == 15
+
+
+@pytest.mark.parametrize("shares", [(1.0,), (0.5, 0.5), (0.25, 0.75), (0.75, 0.25), (0.9, 0.1), (0.2, 0.5, 0.3)])
+def test_every_method_makes_the_same_number_of_passes(shares):
+    for total in range(1, 51):
+        epochs = share_epochs(shares, total)
+        assert min(epochs) >= 1
+        assert sum(epochs) == max(total, len(shares))
+        if all(share * total >= 1 for share in shares):
+            assert all(abs(n - share * total) < 1 for n, share in zip(epochs, shares, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("shares", "total", "epochs"),
+    [((0.25, 0.75), 20, [5, 15]), ((0.5, 0.5), 5, [3, 2]), ((0.25, 0.75), 3, [1, 2]), ((0.5, 0.5), 1, [1, 1])],
+)
+def test_epochs_of_phases_by_hand(shares, total, epochs):
+    assert share_epochs(shares, total) == epochs

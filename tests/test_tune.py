@@ -1,11 +1,13 @@
 """Knobs with a guarantee and thresholds for a budget, from the shared finished run and from traces made by hand."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from eebench import cli
+from eebench.data.base import Task
 from eebench.errors import UserError
 from eebench.measure.replay import replay
 from eebench.registry import Registry
@@ -29,8 +31,6 @@ def test_what_is_printed_is_what_the_knob_gives_on_test(smoke):
     found = of(smoke.path)
     trace = Trace.load(cell(smoke.path), "test")
     rule = Registry.installed().choose(METHOD)[0]
-    from eebench.data.base import Task
-
     exits = replay(rule.create(Task(classes=10)).rule(), trace.seen, found.knob)
     rows = np.arange(len(exits))
     assert found.drop == pytest.approx(trace.correct[:, -1].mean() - trace.correct[rows, exits].mean())
@@ -45,6 +45,22 @@ def test_a_promise_out_of_reach_keeps_the_full_model_and_says_how_many_samples_i
     assert found.mean_exit == trace.blocks[-1]
     assert found.drop == 0
     assert found.certified or "takes at least" in found.promise
+
+
+def test_never_stopping_is_what_one_falls_back_to_also_among_equals(smoke, monkeypatch):
+    rule = Registry.installed().choose(METHOD)[0].create(Task(classes=10)).rule()
+    monkeypatch.setattr("eebench.tune._mean", lambda total, exits, samples: 1.0)  # all knobs are equally dear
+    found = of(smoke.path, max_drop=0.001, delta=0.001)
+    assert (found.certified, found.knob) == (False, rule.knob.never)
+
+
+def test_a_method_that_trained_on_validation_data_is_told(smoke, tmp_path):
+    assert "looked at validation data" not in of(smoke.path).promise
+    run = shutil.copytree(smoke.path, tmp_path / "run")
+    facts = json.loads((cell(run) / "cell.json").read_text())
+    facts["phases"][-1]["sees_validation"] = True
+    (cell(run) / "cell.json").write_text(json.dumps(facts))
+    assert "looked at validation data" in of(run).promise
 
 
 def test_a_stricter_promise_is_never_faster(smoke):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,6 +28,8 @@ __all__ = [
 
 CHUNK = 1 << 22  # array elements held at once while resampling
 NOISE_LIMIT = 0.1
+FEW = 10
+"""Samples that two models must answer differently for a bootstrap of their difference to be trusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,10 @@ def score_drop(
 ) -> Interval:
     """What early exit costs: ``score(plain) - score(predictions)`` with its paired-bootstrap interval.
 
+    Where just a few samples tell two accuracies apart, a bootstrap can draw nothing but those few: with none of them
+    its interval is a point. Below :data:`FEW` such samples the interval is Bonett and Price's ("Adjusted Wald confidence
+    interval for a difference of binomial proportions based on paired data", 2012).
+
     Args:
         metric: one of ``eebench.measure.METRICS``.
         plain: (N,) predictions of the plain backbone.
@@ -116,7 +123,12 @@ def score_drop(
     Raises:
         ValueError: as :func:`score_contrast`.
     """
-    return score_contrast(metric, [plain, predictions], [1.0, -1.0], targets, n, seed, level)
+    found = score_contrast(metric, [plain, predictions], [1.0, -1.0], targets, n, seed, level)
+    if metric != "accuracy":
+        return found
+    before, after = (quality.per_sample_correct(p, targets) for p in (plain, predictions))
+    lost, won = int((before & ~after).sum()), int((after & ~before).sum())
+    return found if lost + won >= FEW else _adjusted_wald(lost, won, len(before), level)
 
 
 def score_contrast(
@@ -179,8 +191,8 @@ def bootstrap_ratio(
 
     The median over rounds leaves out what interrupted a single measurement. Both sides timed the same samples in the
     same interleaved rounds, so each resample draws samples with replacement, once for both: what makes a sample long
-    cancels. Samples timed in one turn share its noise and are drawn together (a block bootstrap): drawn one by one, the
-    95 % interval of a model against itself held 1 for 60 to 80 % of pairs, drawn by turns for 90 to 98 %. Rounds are not
+    cancels. Samples timed in one turn share its noise and are drawn together (a block bootstrap): one by one, the 95 %
+    interval of a model against itself held 1 for 60 to 80 % of pairs, by turns for 90 to 98 %. Rounds are not
     resampled: a draw with one interrupted round three times of five would put the interruption back in.
 
     Args:
@@ -261,6 +273,13 @@ def mann_whitney(a: ArrayLike, b: ArrayLike) -> float:
     from scipy.stats import mannwhitneyu
 
     return float(mannwhitneyu(finite("a", a, (None,)), finite("b", b, (None,)), alternative="two-sided").pvalue)
+
+
+def _adjusted_wald(lost: int, won: int, samples: int, level: float) -> Interval:
+    """Difference of paired proportions ``(lost - won) / samples``, one sample added to either side."""
+    more, less = (lost + 1) / (samples + 2), (won + 1) / (samples + 2)
+    half = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt((more + less - (more - less) ** 2) / (samples + 2))
+    return Interval((lost - won) / samples, more - less - half, more - less + half, level)
 
 
 def _resampled_means(values: Floats, n: int, rng: np.random.Generator) -> Floats:

@@ -95,7 +95,9 @@ def gain_over_fixed_depth(
     return Gain(gain, len(gains), int(cheaper.sum()), int(dearer.sum()))
 
 
-def area_under_curve(macs: ArrayLike, score: ArrayLike, low: float, high: float, floor: float = 0.0) -> Area:
+def area_under_curve(
+    macs: ArrayLike, score: ArrayLike, low: float, high: float, floor: float = 0.0, read: ArrayLike | None = None
+) -> Area:
     """Mean over budgets from ``low`` to ``high`` of the best score attainable within the budget.
 
     The upper envelope is a step function: a budget between two points buys the cheaper one, since a knob value between
@@ -108,6 +110,8 @@ def area_under_curve(macs: ArrayLike, score: ArrayLike, low: float, high: float,
         low: cheapest budget, in the unit of ``macs``.
         high: dearest budget.
         floor: score where no point fits.
+        read: (P,) the points' scores on another split: ``macs`` and ``score`` choose the point of every budget (on
+            validation data), and its score is read here (on test data), so that no hindsight is in the area.
 
     Returns:
         The area divided by ``high - low``, in score units.
@@ -117,11 +121,16 @@ def area_under_curve(macs: ArrayLike, score: ArrayLike, low: float, high: float,
     """
     if not low < high:
         raise ValueError(f"the range must go up, not from {low} to {high}")
-    macs, score = _line(macs, score)
-    best = np.maximum.accumulate(score)
+    macs, score = _points(macs, score)
+    read = score if read is None else _points(macs, read)[1]
+    order = np.lexsort((-score, macs))
+    macs, first = np.unique(macs[order], return_index=True)  # of equally dear points the best
+    score, read = score[order][first], read[order][first]
+    better = np.append(True, score[1:] > np.maximum.accumulate(score)[:-1])
+    best = np.maximum.accumulate(np.where(better, np.arange(len(score)), 0))
     edges = np.concatenate([[low], macs[(macs > low) & (macs < high)], [high]])
     step = np.searchsorted(macs, edges[:-1], side="right") - 1  # the dearest point within each edge's budget
-    values = np.where(step >= 0, best[step], floor)
+    values = np.where(step >= 0, read[best[step]], floor)
     widths = np.diff(edges) / (high - low)
     return Area(float(values @ widths), float(widths[step >= 0].sum()))
 

@@ -47,15 +47,15 @@ def _reliability_table(scene: Scene) -> Table:
     low = bins.groupby("bin")["low"].first()
     rows = []
     for method in (BACKBONE, *scene.record.methods):
-        mine = bins[bins["method"] == method].groupby("bin")
-        if not len(mine):
+        mine = bins[bins["method"] == method]
+        if mine.empty:
             continue
-        mean, total = mine[["confidence", "accuracy"]].mean(), mine["count"].sum()
+        total = mine.groupby("bin")["count"].sum()  # over seeds, whose bins differ in size
+        right = mine.assign(right=mine["accuracy"] * mine["count"]).groupby("bin")["right"].sum() / total
         cells = [Cell(scene.record.labels[method])]
         for b in low.index:
-            if b in mean.index:
-                at = mean.loc[b]
-                cells.append(Cell(number(100 * at["accuracy"], 1), f"n {total[b]:.0f}", at["accuracy"]))
+            if b in total.index:
+                cells.append(Cell(number(100 * right[b], 1), f"n {total[b]:.0f}", right[b]))
             else:
                 cells.append(Cell("", sort=math.nan))
         rows.append(Row(cells, "plain" if method == BACKBONE else "method"))

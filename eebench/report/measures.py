@@ -48,13 +48,13 @@ _KNOWN: dict[str, tuple[str, str, Callable[[float], str]]] = {
     ),
     r"area_under_curve": (
         "area under curve, ×100",
-        "mean attainable score over budgets of 25 to 100 % of the plain backbone's MACs",
+        "test score at the knob chosen on validation within each budget, mean over 25 to 100 % of the backbone's MACs",
         _hundred,
     ),
     r"area_covered": ("area covered, %", "share of that range of budgets in which the method has a point", _hundred),
     r"hypervolume": (
         "hypervolume, ×100",
-        "area that the curve dominates in (share of the plain backbone's MACs, score), seen from (1, 0)",
+        "the same over 0 to 100 %: the area that the chosen points dominate in (share of MACs, score), from (1, 0)",
         _hundred,
     ),
     r"speedup_at_drop_([\d.]+)": (

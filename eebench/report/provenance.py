@@ -110,11 +110,19 @@ def _data(data: dict[str, Any]) -> str:
     )
 
 
+def _rates(phase: dict[str, Any]) -> str:
+    """Learning rate of the heads, and of the backbone where it is another one."""
+    rate, scale = phase.get("lr"), phase.get("backbone_lr_scale", 1.0)
+    return (
+        f"learning rate {rate}" if scale == 1 else f"learning rate {rate} (backbone, where trained, {rate * scale:g})"
+    )
+
+
 def _training(scene: Scene) -> Table | None:
     rows = []
     for cell in scene.record.run["cells"]:
         phases = [
-            f"{p.get('phase')}: {p.get('epochs')} epochs, {one_line(p.get('optimizer'))}, learning rate {p.get('lr')}"
+            f"{p.get('phase')}: {p.get('epochs')} epochs, {one_line(p.get('optimizer'))}, {_rates(p)}"
             for p in cell.get("phases") or []
         ]
         if cell["status"] == "done":

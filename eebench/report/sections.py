@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from eebench.report.blocks import Block, Cell, Column, Fold, Row, Section, Table, Terms, Text, Verdicts
+from eebench.report.frames import BACKBONE
 from eebench.report.measures import measure
 from eebench.report.pareto import Scene
 from eebench.report.text import DASH, METRICS, TILDE, Writer, number, one_line, times
@@ -24,6 +25,7 @@ TARGET_NAMES = {
     "macs_50": "at most 50 % of the MACs",
     "macs_25": "at most 25 % of the MACs",
 }
+_POINT = 0.01
 _ROLES = {"plain": "plain", "dynamic": "method", "fixed": "baseline", "random": "baseline", "oracle": "bound"}
 _PREFIX = {"fixed": "fixed depth, ", "random": "random exits, ", "oracle": "oracle, "}
 _POINTS = TABLES["operating_points"]
@@ -71,7 +73,22 @@ def _setting(scene: Scene) -> str:
         text += f" and {write.ms(row['cpu_mean_ms'])} ms on CPU" if math.isfinite(row["cpu_mean_ms"]) else ""
         text += f", {write.ms(row['gpu_mean_ms'])} ms on GPU" if math.isfinite(row["gpu_mean_ms"]) else ""
         text += "."
-    return text
+    return f"{text} {_training(scene)}".rstrip()
+
+
+def _training(scene: Scene) -> str:
+    """How long the backbone was trained, and the methods after it: what they gain on it may be further training."""
+    epochs: dict[bool, set[int]] = {True: set(), False: set()}
+    for cell in scene.record.run["cells"]:
+        if cell.get("phases"):
+            epochs[cell["method"] == BACKBONE].add(sum(p["epochs"] for p in cell["phases"]))
+    if not epochs[True] or not epochs[False]:
+        return ""
+    more = " or ".join(map(str, sorted(epochs[False])))
+    return (
+        f"It was trained for {max(epochs[True])} epochs, and each method went on from there for {more}. What one that"
+        " trains the backbone gains on it may be further training; its own last exit tells."
+    )
 
 
 def _uncertainty(scene: Scene) -> str:
@@ -100,10 +117,25 @@ def _warnings(scene: Scene) -> list[Text]:
         if cells:
             names = ", ".join(dict.fromkeys(scene.record.labels[c["method"]] for c in cells))
             notes.append(f"{len(cells)} cell{'s' if len(cells) > 1 else ''} {status}: {names}.")
+    notes += _resolution(scene)
     noisy = int(scene.record.latency["noisy"].sum())
     if noisy:
         notes.append(f"{noisy} of {len(scene.record.latency)} timings {'was' if noisy == 1 else 'were'} noisy.")
     return [Text(" ".join(notes), "note")] if notes else []
+
+
+def _resolution(scene: Scene) -> list[str]:
+    """Whether validation data can tell a point of score: its chance, from the test intervals and the two sizes."""
+    data, points = scene.record.run["data"], scene.record.points
+    at = points[(points["target"] == TARGET) & (points["kind"] == "dynamic")]
+    half = (at["drop_high"] - at["drop_low"]).median() / 2
+    if not (data.get("n_val") and data.get("n_test") and math.isfinite(half)):
+        return []
+    chance = half * math.sqrt(data["n_test"] / data["n_val"])
+    if chance <= _POINT:
+        return []
+    note = f"Knobs were chosen on {data['n_val']:,} validation samples, where a difference of {100 * chance:.1f} points"
+    return [f"{note} is chance: more than the point aimed at may be lost on test data."]
 
 
 def comparison(scene: Scene) -> Section:

@@ -109,6 +109,29 @@ def test_score_drop_resamples_what_a_loop_resamples():
     assert fast.high == pytest.approx(loop.high, abs=0.1 * (loop.high - loop.low))
 
 
+def test_a_drop_that_few_samples_make_has_an_honest_interval():
+    targets = np.zeros(361, dtype=int)
+    same = score_drop("accuracy", targets, targets, targets)
+    assert same.estimate == 0
+    assert same.low == pytest.approx(-1.959964 * math.sqrt(2 / 363 / 363))  # one added to each side, by hand
+    assert same.high == -same.low
+    three = targets.copy()
+    three[:3] = 1
+    found = score_drop("accuracy", targets, three, targets)
+    assert found.estimate == pytest.approx(3 / 361)
+    assert (found.low + found.high) / 2 == pytest.approx(3 / 363)
+
+
+def test_the_interval_of_a_small_drop_covers_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    targets, inside = np.zeros(361, dtype=int), 0
+    for _ in range(400):
+        kind = rng.choice(3, p=[0.989, 0.0075, 0.0035], size=361)  # true drop: 0.4 points
+        drop = score_drop("accuracy", (kind == 2).astype(int), (kind == 1).astype(int), targets, n=200)
+        inside += drop.low <= 0.004 <= drop.high
+    assert inside / 400 > 0.93
+
+
 @pytest.mark.parametrize("metric", ["accuracy", "mcc"])
 def test_a_contrast_against_a_mix_resamples_what_a_loop_resamples(metric):
     rng = np.random.default_rng(7)

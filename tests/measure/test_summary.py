@@ -64,6 +64,20 @@ def test_area_equals_numerical_integration(seed):
     assert area_under_curve(macs, score, 0.25, 1.0).area == pytest.approx(np.mean(best), abs=2e-3)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_area_reads_another_split_at_the_points_that_were_chosen(seed):
+    macs, score = random_curve(seed)
+    test = np.random.default_rng(seed + 50).random(len(macs))
+    points = sorted(zip(macs, -score, range(len(macs)), strict=True))  # cheapest first, of equally cheap the best
+    budgets = 0.25 + 0.75 * (np.arange(30000) + 0.5) / 30000
+    found = []
+    for budget in budgets[::10]:
+        affordable = [point for point in points if point[0] <= budget]
+        found.append(test[min(affordable, key=lambda p: (p[1], p[0]))[2]] if affordable else 0.0)
+    assert area_under_curve(macs, score, 0.25, 1.0, read=test).area == pytest.approx(np.mean(found), abs=2e-3)
+    assert area_under_curve(macs, score, 0.25, 1.0, read=score) == area_under_curve(macs, score, 0.25, 1.0)
+
+
 def test_choosing_a_point():
     assert at_drop(MACS, SCORE, plain_score=0.92, drop=0.01) == 1
     assert at_drop(MACS, SCORE, plain_score=0.87, drop=0.01) == 2  # .87 - .86 exceeds .01 by rounding only
