@@ -15,6 +15,7 @@ from safetensors.torch import load_model, save_model
 from eebench.api import ExitRule, Method
 from eebench.backbones.base import Backbone
 from eebench.data.base import Data, Split
+from eebench.errors import UserError
 from eebench.features import FeatureCache
 from eebench.fingerprint import method_sha256
 from eebench.measure.macs import ExitCosts, exit_costs
@@ -79,7 +80,12 @@ def backbone_cell(prepared: Prepared, store: Store, seed: int, reporter: Reporte
     model = EarlyExitModel(prepared.backbone(), {}).to(prepared.device)
     plan = prepared.base_plan(_width(model.backbone))
     with reporter.task(f"{BACKBONE} seed {seed}: {plan.epochs} epochs") as update:
-        losses = fit(model, backbone_phase(), plan, prepared.data, seed=seed, device=prepared.device, progress=update)
+        try:
+            losses = fit(
+                model, backbone_phase(), plan, prepared.data, seed=seed, device=prepared.device, progress=update
+            )
+        except FloatingPointError as error:
+            raise UserError(f"training the backbone diverged: {error}; try an --lr below {plan.lr:g}") from error
     phases = [{"phase": "backbone", **asdict(plan), "losses": losses}]
     return _store(prepared, store, cell_id, BACKBONE, seed, model, None, phases, started)
 

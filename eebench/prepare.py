@@ -214,6 +214,8 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f"--device: '{name}' is no device; use auto, cpu or cuda") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device: eebench measures on cpu and cuda, not on {device.type}")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("--device: there is no CUDA device here; use cpu")
     return device

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -77,10 +78,21 @@ class RunSpec(BaseModel):
     batch_size: int | None = Field(None, gt=0)
     epochs: int | None = Field(None, gt=0)
     device: str = "auto"
-    threads: int | None = Field(None, gt=0)
+    threads: int | None = Field(None, gt=0, le=1024)
     latency_batch_sizes: tuple[int, ...] = (1,)
     latency_samples: int | None = Field(None, gt=0)
     energy: bool = False
+
+    @field_validator("data_dir", "dataset", "backbone", "weights", mode="before")
+    @classmethod
+    def _path(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, Path) else value
+
+    @field_validator("methods", "seeds", "latency_batch_sizes", "thresholds", mode="before")
+    @classmethod
+    def _one(cls, value: Any) -> Any:
+        """A single value stands for a list of one; methods may come as on the command line, ``"pabee,lgvit"``."""
+        return (value,) if isinstance(value, (str, int, float)) else value
 
     @field_validator("seeds", "methods", "latency_batch_sizes", "thresholds")
     @classmethod
@@ -96,6 +108,8 @@ class RunSpec(BaseModel):
     def _not_negative(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if min(value) < 0:
             raise ValueError("must not be negative")
+        if max(value) >= 2**63:
+            raise ValueError("must be below 2^63")
         return value
 
     @field_validator("latency_batch_sizes")

@@ -76,6 +76,9 @@ def collect(
 
     Memory: a few numbers a sample and exit. Logits are written to ``logits_file`` (a .npy of (E, N, K)) as they come,
     so that 50,000 samples x 12 exits x 1,000 classes (2.4 GB) never lie in memory; the trace maps the finished file.
+
+    Raises:
+        ValueError: an exit's logits are not (B, K).
     """
     import torch
 
@@ -97,6 +100,11 @@ def collect(
             answers = []
             for position, visit in enumerate(model.walk(batch.inputs)):
                 answers.append(visit.logits)
+                if answers[-1].shape != (len(batch.targets), task.outputs):
+                    raise ValueError(
+                        f"the exit behind block {visit.block} answers {tuple(answers[-1].shape)} for"
+                        f" {len(batch.targets)} samples, it must be {(len(batch.targets), task.outputs)}"
+                    )
                 if position == exits - 1:
                     continue
                 for name, values in rule.observe(visit.output, position, batch.ids).items():

@@ -121,7 +121,7 @@ def fit(
         Mean loss of every epoch.
 
     Raises:
-        ValueError: the phase trains nothing.
+        ValueError: the phase trains nothing, or its loss is no scalar.
         FloatingPointError: the loss is not finite.
     """
     torch.manual_seed(seed)
@@ -138,6 +138,8 @@ def fit(
         for number, batch in enumerate(_epoch(model, data, plan, seed, epoch, device)):
             visits = _visits(model, batch, frozen, cache if use_cache else None)
             loss = phase.loss(TrainStep(visits, batch.targets, data.task.loss, index, epoch, plan.epochs, number))
+            if loss.ndim:
+                raise ValueError(f"the loss of phase '{phase.name}' has shape {tuple(loss.shape)}, it must be a scalar")
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             if plan.clip is not None:

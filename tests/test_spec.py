@@ -110,3 +110,9 @@ def test_budgets():
     assert BUDGETS["smoke"].epochs(50, pretrained=False) == 1
     assert BUDGETS["smoke"].warning
     assert BUDGETS["standard"].scratch > quick.scratch
+
+
+def test_values_as_python_has_them_at_hand(tmp_path):
+    spec = make_spec(methods="pabee,lgvit", seeds=3, data_dir=tmp_path, latency_batch_sizes=8, thresholds=0.5)
+    assert (spec.methods, spec.seeds, spec.data_dir) == (("pabee,lgvit",), (3,), str(tmp_path))
+    assert (spec.latency_batch_sizes, spec.thresholds) == ((8,), (0.5,))

@@ -35,6 +35,14 @@ def direct(model, split):
         return torch.stack([visit.logits for visit in visits], 1).double().numpy(), visits
 
 
+def test_an_exit_of_another_width_is_named():
+    model, rule, data = made()
+    with pytest.raises(
+        ValueError, match=r"the exit behind block 1 answers \(8, 4\) for 8 samples, it must be \(8, 5\)"
+    ):
+        collect(model, rule, data.test, Task(classes=5), device=CPU, batch_size=8)
+
+
 def test_columns_are_what_the_exits_said():
     model, rule, data = made()
     found = collect(model, rule, data.test, TASK, device=CPU, batch_size=8)

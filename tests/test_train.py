@@ -113,6 +113,12 @@ def test_a_phase_that_trains_nothing_is_an_error():
         fit(model_of(), Phase("idle", joint, trains=only("nobody.")), PLAN, tiny_data("vit", TASK), seed=1, device=CPU)
 
 
+def test_a_loss_that_is_no_scalar_is_named():
+    phase = Phase("wide", lambda step: step.loss(step.visits[-1].logits, step.targets))
+    with pytest.raises(ValueError, match=r"the loss of phase 'wide' has shape \(\d+,\), it must be a scalar"):
+        fit(model_of(), phase, PLAN, tiny_data("vit", TASK), seed=1, device=CPU)
+
+
 def test_the_backbone_learns():
     torch.manual_seed(0)
     model, data = EarlyExitModel(tiny_backbone("vit", 3, 3), {}), tiny_data("vit", TASK, 64)

@@ -255,7 +255,12 @@ def train_step(
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(phase.trains(name))
         parameter.grad = None
-    return TrainStep(model.trace(inputs), targets, task.loss, index, epoch, index)
+    if not any(p.requires_grad for p in model.backbone.parameters()):  # as eebench.train._freeze does
+        model.backbone.eval()
+    for head in model.exits.children():
+        if not any(p.requires_grad for p in head.parameters()):
+            head.eval()
+    return TrainStep(model.trace(inputs), targets, task.loss, index, epoch, epoch + 1, index)
 
 
 def gradients(

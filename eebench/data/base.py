@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 __all__ = ["Batch", "Data", "Split", "Task", "batches", "content_sha256", "split_indices", "split_sha256"]
 
 SALT = "eebench-split-v1"
-PEEKED = 64  # images of a split that its fingerprint looks at: reading all would take as long as an epoch
+PEEKED = 64  # images of a split that its fingerprint reads: all of them would take as long as an epoch
 
 
 @dataclass(frozen=True)
@@ -149,15 +149,20 @@ def split_indices(targets: np.ndarray, shares: Sequence[float], *, stratify: boo
 
 
 def content_sha256(data: Data) -> str:
-    """Fingerprint of what the splits hold: every target, every text, and of images :data:`PEEKED` a split.
+    """Fingerprint of what the splits hold, so that a finished cell is not taken for one of other data of that name.
 
-    So that a finished cell is not taken for one of the same folder with other files in it.
+    Every target and text counts. Images that know better say so themselves (``stamp()``: all pixels held in memory, or
+    each file's path, size and time of change); of others, read from who knows where, :data:`PEEKED` a split are read.
     """
     digest = hashlib.sha256()
     for split in (data.train, data.val, data.test):
         digest.update(np.ascontiguousarray(split.targets).tobytes() + b"|")
+        stamp = split.inputs.stamp() if hasattr(split.inputs, "stamp") else None
+        if stamp is not None:
+            digest.update(stamp + b"|")
+            continue
         rows: Sequence[int] | np.ndarray = range(len(split))
-        if data.modality != "text":
+        if not isinstance(split.inputs, list):
             rows = np.linspace(0, len(split) - 1, min(PEEKED, len(split))).astype(int)
         for row in rows:
             item = split.inputs[int(row)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ class Source:
 
     read: Callable[[int], Image.Image]
     targets: np.ndarray  # (N,) int64
+    files: Sequence[Path] = ()  # one an image, where they are files of their own
 
 
 class Images(Sequence[Tensor]):
@@ -44,6 +47,17 @@ class Images(Sequence[Tensor]):
     def set_epoch(self, seed: int, epoch: int) -> None:
         """What random transforms draw from, together with the position; without augmentation nothing changes."""
         self.entropy = (seed, epoch)
+
+    def stamp(self) -> bytes | None:
+        """Fingerprint of the images' files by path, size and time of change; None where there are none."""
+        if not self.source.files:
+            return None
+        digest = hashlib.sha256()
+        for index in self.ids:
+            file = self.source.files[int(index)]
+            state = file.stat()
+            digest.update(f"{file}|{state.st_size}|{state.st_mtime_ns}|".encode())
+        return digest.digest()
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -73,6 +74,10 @@ class Pixels(Sequence[Tensor]):
             image = F.interpolate(image[None], (self.size, self.size), mode="bicubic", antialias=True)[0]
         image = (image - self.mean) / self.std
         return image.expand(self.channels, -1, -1)
+
+    def stamp(self) -> bytes:
+        """Fingerprint of all pixels."""
+        return hashlib.sha256(self.pixels.numpy().tobytes()).digest()
 
     def take(self, ids: np.ndarray) -> Tensor:
         """A batch at once, (n, channels, size, size): the items stacked, without a loop where none is needed."""

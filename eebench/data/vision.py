@@ -119,7 +119,8 @@ def load_folder(name: str, root: Path, image_size: int | None) -> Data:
         notes += [f"no {split} image of class {', '.join(empty)}"] if empty else []
         ignored = sum(len(files) for _, _, files in os.walk(folder, followlinks=True)) - len(targets)
         notes += [f"{ignored:,} files in '{folder}' are no images of a class and were ignored"] if ignored else []
-        sources[split] = Source(partial(_read, dataset.reader), targets)
+        files = [Path(file) for file, _ in dataset.reader.samples]
+        sources[split] = Source(partial(_read, dataset.reader), targets, files)
     return image_data(name, sources, labels, image_size=image_size, notes=notes)
 
 

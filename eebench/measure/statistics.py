@@ -105,8 +105,8 @@ def score_drop(
     """What early exit costs: ``score(plain) - score(predictions)`` with its paired-bootstrap interval.
 
     Where just a few samples tell two accuracies apart, a bootstrap can draw nothing but those few: with none of them
-    its interval is a point. Below :data:`FEW` such samples the interval is Bonett and Price's ("Adjusted Wald confidence
-    interval for a difference of binomial proportions based on paired data", 2012).
+    its interval is a point. Below :data:`FEW` such samples the interval is Bonett and Price's ("Adjusted Wald
+    confidence interval for a difference of binomial proportions based on paired data", 2012).
 
     Args:
         metric: one of ``eebench.measure.METRICS``.

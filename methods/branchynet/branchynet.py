@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from eebench.api import ExitHead, ExitOutput, ExitRule, Features, Layout, Method, Phase, Recipe, Rows, TrainStep
 from eebench.backbones.base import Backbone
 from eebench.data.base import Task
+from eebench.errors import UserError
 from eebench.parts import LinearExit, joint_loss
 from eebench.rules import Entropy
 from eebench_methods.common import exit_blocks, linear_exits, needs_norm
@@ -80,13 +81,22 @@ class BranchyNet(Method):
         return "its rule reads the entropy of class probabilities" if task.kind == "regression" else None
 
     def build(self, backbone: Backbone) -> dict[int, ExitHead]:
-        """Exits by block, deeper ones in the first third if asked for; the last exit is the backbone's own."""
+        """Exits by block, deeper ones in the first third if asked for; the last exit is the backbone's own.
+
+        Raises:
+            UserError: impossible positions, or deeper exits asked for where no exit is in the first third.
+        """
         blocks = exit_blocks(self.options.positions, backbone.depth)
         exits: dict[int, ExitHead] = {**linear_exits(backbone, self.task.outputs, blocks)}
-        for block in blocks:
-            if 3 * block <= backbone.depth and self.options.deep is not None:
-                exits[block] = self._deep(backbone, block)
-        return exits
+        if self.options.deep is None:
+            return exits
+        early = [block for block in blocks if 3 * block <= backbone.depth]
+        if not early:
+            raise UserError(
+                f"deep={self.options.deep}: it deepens exits in the first third of the {backbone.depth} blocks, "
+                f"and the first exit is behind block {blocks[0]}"
+            )
+        return {**exits, **{block: self._deep(backbone, block) for block in early}}
 
     def _deep(self, backbone: Backbone, block: int) -> ExitHead:
         layout, outputs, ratio = backbone.layouts[block - 1], self.task.outputs, backbone.mlp_ratio

@@ -7,26 +7,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor
 
 from eebench.api import ExitOutput, ExitRule, Knob, Rows
 from eebench.rules import quantile_grid
 
 __all__ = [
-    "GateThreshold",
-    "conditional",
+    "GateBias",
     "exit_probabilities",
     "gate_features",
     "gate_targets",
     "importance",
     "positive_weights",
+    "turning_biases",
 ]
 
-ALWAYS = 0.0
-"""The threshold every gate reaches."""
+HALVINGS = 48
+"""Of an interval some hundred wide at most: far beyond the grid's five decimals."""
 
 TINY = 1e-9
-"""What counts as zero where it would divide: no probability left, no loss expected."""
+"""An expected loss that counts as zero where it would divide."""
 
 
 def gate_features(logits: Tensor) -> Tensor:
@@ -91,38 +92,59 @@ def importance(losses: Tensor, probabilities: Tensor) -> Tensor:
     return torch.where(expected > TINY, probabilities * scale, 0.0)
 
 
-def conditional(gate: Any, remaining: Any) -> Any:
-    """P(stop here | came this far) = min(1, gate / remaining), (B,).
+def turning_biases(logits: Any) -> Any:
+    """The least bias on the gates' log-odds with which a sample stops at each gate or before it.
 
-    ``remaining`` = 1 - sum of the gates before, may be below zero: then nothing is left and the sample stops.
+    What has to reach one, 2 g_l + sum_{j<l} g_j, grows with the bias, so that bisection finds where it does.
+
+    Args:
+        logits: (N, G) log-odds of the gates.
+
+    Returns:
+        (N, G) float64, rows not rising. A sample passes gate l at every bias below column l, at no other.
     """
-    return (gate / remaining.clip(TINY, None)).clip(0.0, 1.0)
+    logits = np.asarray(logits, dtype=np.float64)
+    found = np.empty_like(logits)
+    high = np.full(len(logits), np.inf)
+    for place in range(logits.shape[1]):
+        so_far = logits[:, : place + 1]
+        low = -so_far.max(1) - np.log1p(place)  # no gate above 1 / (l + 2) here, and their weights sum to l + 2
+        high = np.minimum(high, -so_far[:, -1])  # g_l = 1/2 here, or an earlier gate stops the sample anyway
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            gates = expit(so_far + middle[:, None])
+            stops = gates.sum(1) + gates[:, -1] >= 1
+            low, high = np.where(stops, low, middle), np.where(stops, middle, high)
+        found[:, place] = high
+    return found
 
 
-class GateThreshold(ExitRule):
-    """Stop where the conditional exit probability a_l reaches the threshold; the paper's own is 1/2.
+class GateBias(ExitRule):
+    """Stop where the gate claims half of the exit probability that is left, a_l = g_l / (1 - sum_{j<l} g_j) >= 1/2.
 
-    a_l = p_l / prod_{j<l} (1 - a_j). The product is 1 - sum_{j<l} p_j = max(0, 1 - sum_{j<l} g_j), so one running
-    difference is all the state there is.
+    The knob b shifts the gates' log-odds s: g_l = sigmoid(s_l + b); at 0 this is the paper's own rule. On samples still
+    alive the sum before exit l is below one (each gate so far was below half of what was left), so that a_l >= 1/2 is
+    2 g_l + sum_{j<l} g_j >= 1: nothing to divide by, and one running sum is all the state there is.
     """
 
-    knob = Knob("gate_threshold", never=2.0, always=ALWAYS)
+    knob = Knob("gate_bias", never=-1e6, always=1e6)
 
     def observe(self, output: ExitOutput, exit: int, ids: Tensor) -> dict[str, Tensor]:
-        """The gate, g = sigmoid(signal)."""
+        """The gate's log-odds: a probability would be rounded to one, and no bias could take it back."""
         assert output.signal is not None
-        return {"gate": torch.sigmoid(output.signal)}
+        return {"logit": output.signal}
 
     def step(self, state: Rows, seen: Rows, knob: float) -> tuple[Any, Rows]:
-        """``a_l >= threshold``."""
-        gate = seen["gate"]
-        if not state:
-            return gate >= knob, {"remaining": 1 - gate}
-        remaining = state["remaining"]
-        return conditional(gate, remaining) >= knob, {"remaining": remaining - gate}
+        """``2 g_l + sum_{j<l} g_j >= 1``."""
+        gate = expit(seen["logit"].astype(np.float64) + knob)
+        spent = state["spent"] + gate if state else gate
+        return spent + gate >= 1, {"spent": spent}
 
     def grid(self, seen: Mapping[str, Any]) -> Sequence[float]:
-        """Quantiles of the validation a_l, the paper's 1/2 and the extremes."""
-        gates = np.asarray(seen["gate"])
-        scores = conditional(gates, 1 - (gates.cumsum(1) - gates))
-        return sorted({*quantile_grid(scores), 0.5, self.knob.never, ALWAYS})
+        """Biases that share out the validation samples' moves between exits evenly, the paper's 0 and the extremes.
+
+        The mean exit, counted from 0, is the number of gates times the share of turning biases above the knob, so that
+        between two neighbouring quantiles of them it moves by the same small step everywhere.
+        """
+        ends = [end for end in (self.knob.never, self.knob.always) if end is not None]
+        return sorted({*quantile_grid(turning_biases(seen["logit"])), 0.0, *ends})

@@ -26,10 +26,9 @@ from eebench.api import (
 )
 from eebench.backbones.base import Backbone
 from eebench.data.base import Task
-from eebench.parts import joint_loss
 from eebench_methods.common import exit_blocks
 from eebench_methods.jei_dnn.gates import (
-    GateThreshold,
+    GateBias,
     exit_probabilities,
     gate_features,
     gate_targets,
@@ -48,17 +47,18 @@ class JEIDNNOptions:
     Attributes:
         positions: blocks with an exit; every block but the last when none are given.
         tradeoff: λ, nats of cross-entropy that the full model's cost is worth to the gates; each value is a training.
-            Low by default, since the threshold takes trained gates to cheaper points, hardly to dearer ones.
+            The lowest of the paper's by default; the bias takes trained gates from there to cheaper and dearer points.
         alternate: batches before gates and exits change turns (200 in the paper, on epochs of some 700 batches).
-        im_weighting: ``p_exit`` weights an exit's loss by the probability of stopping there, as the paper means it;
-            ``p_exit_detached`` rescales these weights to keep each sample's total loss, as the released code means to
-            (unstable, see the card); ``uniform`` weights all alike, which is what the released code amounts to.
+        im_weighting: what an exit's loss weighs: ``uniform``, all the same, which is what the released code amounts to;
+            ``p_exit``, the probability of stopping there, as the paper means it (ruins exits nobody is sent to, see the
+            card); ``p_exit_detached``, these weights rescaled to keep each sample's total loss, as the released code
+            means to (unstable, see the card).
     """
 
     positions: tuple[int, ...] | None = None
     tradeoff: float = 0.01
     alternate: int = 4
-    im_weighting: Literal["p_exit", "p_exit_detached", "uniform"] = "p_exit"
+    im_weighting: Literal["uniform", "p_exit", "p_exit_detached"] = "uniform"
 
     def __post_init__(self) -> None:
         if self.alternate < 1:
@@ -110,8 +110,8 @@ class JEIDNN(Method):
         }
 
     def rule(self) -> ExitRule:
-        """Conditional exit probability at or above the threshold."""
-        return GateThreshold()
+        """Conditional exit probability at or above 1/2, the gates' log-odds shifted by the knob."""
+        return GateBias()
 
     def phases(self) -> Sequence[Phase]:
         """The exits alone first, then gates and exits in turns; the backbone stays as it is in both."""
@@ -138,9 +138,13 @@ class JEIDNN(Method):
         ]
 
     def warm_up_loss(self, step: TrainStep) -> Tensor:
-        """Weighted mean of the exits' losses, the earliest weighing most: G + 1 - l for l = 0 … G - 1."""
-        gates = len(step.visits) - 1
-        return joint_loss(step, [*range(gates + 1, 1, -1), 0])
+        """Weighted sum of the exits' losses, the earliest weighing most: G + 1 - l for l = 0 … G - 1.
+
+        A sum, not a mean: the paper's learning rate (SGD) was set with it. Source: networkslab/dynn,
+        src/learning_helper.py, get_warmup_loss.
+        """
+        losses = torch.stack([step.loss(visit.logits, step.targets).mean() for visit in step.visits[:-1]])
+        return (losses * torch.arange(len(losses) + 1, 1, -1, device=losses.device)).sum()
 
     def gates_turn(self, step: TrainStep) -> bool:
         """Turns change every ``alternate`` batches; every epoch starts with the gates."""

@@ -32,7 +32,8 @@ class PonderNetOptions:
     Attributes:
         lambda_p: parameter of the geometric prior over blocks, in (0, 1); lower pushes the exits deeper.
         beta: weight of the divergence from the prior.
-        kl: ``forward`` is KL(p ‖ prior), the paper's; ``reverse`` is KL(prior ‖ p), what released code computes.
+        kl: ``reverse`` is KL(prior ‖ p), as the code behind the default ``beta`` and the card's numbers computes it;
+            ``forward`` is KL(p ‖ prior), the paper's formula.
         truncation: what the prior does with its mass beyond the last block: ``rest``, ``normalised`` or ``raw``.
         exit: ``sample`` draws from Bernoulli(λ) at every block; ``quantile`` is PALBERT's deterministic rule;
             ``expectation`` is that rule with the p-weighted mean of all predictions so far as the answer.
@@ -43,7 +44,7 @@ class PonderNetOptions:
 
     lambda_p: float = 0.1
     beta: float = 0.5
-    kl: Literal["forward", "reverse"] = "forward"
+    kl: Literal["reverse", "forward"] = "reverse"
     truncation: Literal["rest", "normalised", "raw"] = "rest"
     exit: Literal["sample", "quantile", "expectation"] = "sample"
     classifier: Literal["shared", "per_exit"] = "shared"

@@ -41,17 +41,18 @@ class SDNOptions:
             trains everything with the original's exit weights that grow with the epochs; ``ic_only`` trains just the
             exits on the frozen backbone.
         answer: who answers when no exit was confident: the ``last`` one, or the ``most_confident`` of all.
-        ramp_epochs: epochs until the exits reach their full weight, for ``training=ramped``.
+        ramp_epochs: epochs until the exits reach their full weight, for ``training=ramped``; all of the training's, as
+            in the original, when none are given.
         positions: blocks with an exit; every block but the last when none are given.
     """
 
     training: Literal["weighted", "ramped", "ic_only"] = "weighted"
     answer: Literal["last", "most_confident"] = "last"
-    ramp_epochs: int = 10
+    ramp_epochs: int | None = None
     positions: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.ramp_epochs < 1:
+        if self.ramp_epochs is not None and self.ramp_epochs < 1:
             raise ValueError("ramp_epochs must be at least 1")
 
 
@@ -132,8 +133,9 @@ class SDN(Method):
     def phases(self) -> Sequence[Phase]:
         """One phase. Paper recipes: LGViT's for its comparisons (lr 5e-5), the original's for IC-only (Adam, 1e-3)."""
         if self.options.training == "ic_only":
-            paper = Recipe(25, 1e-3, 128, optimizer="adam", schedule="constant")
-            return [Phase("ic_only", self.loss, only("exits."), paper=paper)]
+            paper = Recipe(25, 1e-3, 128, optimizer="adam", weight_decay=5e-4, schedule="constant")
+            # linear heads on features that stay as they are bear ten times the budget's rate, as ZTW's do
+            return [Phase("ic_only", self.loss, only("exits."), lr_scale=10.0, paper=paper)]
         return [Phase("joint", self.loss, paper=Recipe(50, 5e-5, 192, schedule="linear", clip=1.0))]
 
     def loss(self, step: TrainStep) -> Tensor:
@@ -144,7 +146,8 @@ class SDN(Method):
             return (losses * losses.new_tensor(blocks)).sum() / sum(blocks)
         if self.options.training == "ic_only":
             return losses[:-1].sum()
-        weights = [ramp(block / blocks[-1], step.epoch + 1, self.options.ramp_epochs) for block in blocks[:-1]]
+        epochs = step.epochs if self.options.ramp_epochs is None else self.options.ramp_epochs
+        weights = [ramp(block / blocks[-1], step.epoch + 1, epochs) for block in blocks[:-1]]
         return (losses[:-1] * losses.new_tensor(weights)).sum() + losses[-1]
 
 

@@ -45,12 +45,13 @@ class GeometricEnsemble(nn.Module):
 
     def __init__(self, members: int, classes: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(0.01 * torch.randn(members, 1))  # exp keeps the exponents positive
+        # exp keeps the exponents positive; one-dimensional, because the engine decays what has more dimensions
+        self.weight = nn.Parameter(0.01 * torch.randn(members))
         self.bias = nn.Parameter(torch.zeros(classes))
 
     def forward(self, log_p: Tensor) -> Tensor:
         """(B, m, K) → logits (B, K)."""
-        return (log_p * self.weight.exp()).mean(1) + self.bias
+        return (log_p * self.weight.exp()[:, None]).mean(1) + self.bias
 
 
 class CascadeExit(ExitHead):
@@ -120,14 +121,17 @@ class ZTW(Method):
         return Confidence()
 
     def phases(self) -> Sequence[Phase]:
-        """The cascade first, then the ensembles of the finished exits; the backbone stays as it is in both."""
+        """The cascade first, then the ensembles of the finished exits; the backbone stays as it is in both.
+
+        The paper's recipes: what the released scripts call ``adam`` is AdamW (ztw_cv/common.py).
+        """
         heads = Phase(
             "cascade",
             self.cascade_loss,
             lambda name: name.startswith("exits.") and ".ensemble." not in name,
             share=0.75 if self.options.ensemble else 1.0,
             lr_scale=10.0,
-            paper=Recipe(epochs=15, lr=5e-3, batch_size=64, optimizer="adam", weight_decay=1e-4),
+            paper=Recipe(epochs=15, lr=5e-3, batch_size=64, optimizer="adamw", weight_decay=1e-4),
         )
         if not self.options.ensemble:
             return [heads]
@@ -137,7 +141,7 @@ class ZTW(Method):
             lambda name: ".ensemble." in name,
             share=0.25,
             lr_scale=10.0,
-            paper=Recipe(epochs=2, lr=1e-3, batch_size=64, optimizer="adam"),
+            paper=Recipe(epochs=2, lr=1e-3, batch_size=64, optimizer="adamw"),
         )
         return [heads, ensembles]
 

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from eebench.data import load
 from eebench.data.base import PEEKED, Data, Split, Task, content_sha256
 
 
@@ -44,13 +46,32 @@ def test_images_are_looked_at_evenly_and_labels_all():
     assert content_sha256(images(pixels, targets)) != before
     looked = []
 
-    class Watched(list):
+    class Watched:
+        def __len__(self):
+            return len(pixels)
+
         def __getitem__(self, i):
             looked.append(i)
-            return super().__getitem__(i)
+            return pixels[i]
 
     data = images(pixels)
-    data.test = Split(Watched(pixels), data.test.targets)
+    data.test = Split(Watched(), data.test.targets)
     content_sha256(data)
     assert len(looked) == PEEKED
     assert (looked[0], looked[-1]) == (0, 499)
+
+
+def test_files_count_by_size_and_time_and_pixels_in_memory_all(tmp_path):
+    for split, shade in (("train", 40), ("test", 90)):
+        for label in ("cat", "dog"):
+            (tmp_path / split / label).mkdir(parents=True)
+            for i in range(80):
+                Image.new("RGB", (8, 8), (shade + i, 0, i)).save(tmp_path / split / label / f"{i}.png")
+    before = content_sha256(load(str(tmp_path)))
+    assert content_sha256(load(str(tmp_path))) == before
+    Image.new("RGB", (8, 8)).save(tmp_path / "train" / "dog" / "33.png")  # one of 320, looked at by no sample
+    assert content_sha256(load(str(tmp_path))) != before
+    digits = load("digits")
+    before = content_sha256(digits)
+    digits.train.inputs.pixels[123, 0, 0, 0] += 1
+    assert content_sha256(digits) != before

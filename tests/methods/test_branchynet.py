@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from eebench.api import ExitOutput, Features
 from eebench.data.base import Task
+from eebench.errors import UserError
 from eebench.parts import LinearExit
 from eebench.registry import Registry
 from eebench_methods.branchynet import BlockExit, BranchyNet, MlpExit, branch_weights
@@ -82,6 +83,15 @@ def test_just_the_first_third_is_deeper():
         _, model = build(BranchyNet, tiny_vit(12), deep=deep)
         assert [b for b in model.blocks if isinstance(model.exits[str(b)], kind)] == [1, 2, 3, 4]
         assert type(model.exits["5"]) is LinearExit
+
+
+@pytest.mark.parametrize("deep", ["mlp", "block"])
+def test_deep_without_an_early_exit_is_refused(deep):
+    with pytest.raises(UserError, match=f"deep={deep}: .* first third of the 12 blocks.* behind block 6") as error:
+        build(BranchyNet, tiny_vit(12), deep=deep, positions=(6, 8))
+    assert "\n" not in str(error.value)
+    _, model = build(BranchyNet, tiny_vit(12), deep=deep, positions=(4, 8))
+    assert [type(model.exits[str(block)]) is LinearExit for block in (4, 8)] == [False, True]
 
 
 def test_mlp_branch_is_a_skip_around_norm_and_mlp():

@@ -1,4 +1,4 @@
-"""JEI-DNN: gate features, targets and weights by brute force; whose turn moves what; the rule; replay."""
+"""JEI-DNN: gate features, targets and weights by brute force; exits; costs; replay."""
 
 import math
 
@@ -14,7 +14,6 @@ from eebench.measure.macs import exit_costs
 from eebench.registry import Registry
 from eebench_methods.jei_dnn import JEIDNN
 from eebench_methods.jei_dnn.gates import (
-    GateThreshold,
     exit_probabilities,
     gate_features,
     gate_targets,
@@ -31,34 +30,6 @@ from tests.walk import (
     trace,
 )
 
-# gates of three exits before the last; fractions of two, so that every sum is exact
-GATES = np.array(
-    [
-        [0.5, 0.25, 0.125],  # remaining 1, 1/2, 1/4: a = 1/2, 1/2, 1/2
-        [0.25, 0.25, 0.5],  # remaining 1, 3/4, 1/2: a = 1/4, 1/3, 1
-        [0.0, 0.75, 0.75],  # remaining 1, 1, 1/4: a = 0, 3/4, 1 (3/4 asked for, 1/4 left)
-        [0.125, 0.0, 0.0],  # remaining 1, 7/8, 7/8: a = 1/8, 0, 0
-        [1.0, 0.0, 0.5],  # remaining 1, 0, 0: a = 1, 0, 1: nothing is left to divide by
-    ],
-    dtype=np.float32,
-)
-GOLDEN = {  # gate threshold: where each sample stops, 3 being the last exit
-    0.0: [0, 0, 0, 0, 0],
-    0.125: [0, 0, 1, 0, 0],
-    0.25: [0, 0, 1, 3, 0],
-    0.3: [0, 1, 1, 3, 0],
-    0.5: [0, 2, 1, 3, 0],
-    0.75: [3, 2, 1, 3, 0],
-    0.8: [3, 2, 2, 3, 0],
-    1.0: [3, 2, 2, 3, 0],
-    2.0: [3, 3, 3, 3, 3],
-}
-
-
-@pytest.mark.parametrize(("threshold", "where"), GOLDEN.items())
-def test_golden_trace(threshold, where):
-    assert replay(GateThreshold(), {"gate": GATES}, threshold).tolist() == where
-
 
 def probabilities_by_definition(gates):
     """p_l = max(0, min(g_l, 1 - sum_{j<l} g_j)), in double precision."""
@@ -66,30 +37,6 @@ def probabilities_by_definition(gates):
     for place, gate in enumerate(gates):
         p.append(max(0.0, min(gate, 1 - sum(gates[:place]))))
     return p
-
-
-def stop_by_definition(gates, threshold):
-    """a_l = clip(p_l / prod_{j<l} (1 - a_j), 0, 1); the first exit with a_l >= threshold."""
-    product = 1.0
-    for place, p in enumerate(probabilities_by_definition(gates)):
-        a = min(1.0, max(0.0, p / product)) if product > 0 else 1.0
-        if a >= threshold:
-            return place
-        product *= 1 - a
-    return len(gates)
-
-
-@pytest.mark.parametrize("threshold", [0.0, 0.2, 0.5, 0.7, 0.95])
-def test_rule_is_its_definition(threshold):
-    gates = np.random.default_rng(0).beta(0.6, 2, (500, 7))
-    expected = [stop_by_definition(row.tolist(), threshold) for row in gates]
-    assert len(set(expected)) > (1 if threshold else 0)
-    assert replay(GateThreshold(), {"gate": gates}, threshold).tolist() == expected
-
-
-def test_half_is_of_the_mass_that_remains_not_of_the_gate():
-    gates = np.array([[0.4, 0.35, 0.0]])  # 0.35 < 1/2, but 0.35 >= 1/2 · 0.6
-    assert replay(GateThreshold(), {"gate": gates}, 0.5).tolist() == [1]
 
 
 def test_exit_probabilities():
@@ -210,8 +157,8 @@ def test_norm_of_a_backbone_without_class_token_comes_before_its_mean():
 def test_replay_is_dynamic(kind):
     method, model = build(JEIDNN, BACKBONES[kind](3))
     where = assert_replay_is_dynamic(model, method.rule(), inputs_for(model.backbone), exits=3)
-    assert (where[0.0] == 0).all()
-    assert (where[2.0] == len(model.blocks) - 1).all()
+    assert (where[1e6] == 0).all()
+    assert (where[-1e6] == len(model.blocks) - 1).all()
 
 
 def test_never_stopping_is_the_backbone_exactly():
@@ -221,14 +168,25 @@ def test_never_stopping_is_the_backbone_exactly():
     torch.testing.assert_close(answer, model.backbone.plain(inputs), atol=0, rtol=0)
 
 
-def test_grid_holds_the_papers_half_and_spreads_the_exits():
+def test_grid_of_a_model_holds_the_papers_rule_and_spreads_the_exits():
     method, model = build(JEIDNN, tiny_vit())
     seen, _ = trace(model, method.rule(), inputs_for(model.backbone))
     grid = method.rule().grid(seen)
-    assert {0.0, 0.5, 2.0} <= set(grid)
+    assert {-1e6, 0.0, 1e6} <= set(grid)
     means = [replay(method.rule(), seen, knob).mean() for knob in grid]
-    assert means == sorted(means), "a higher threshold stops later"
-    assert len(set(means)) > 5
+    assert means == sorted(means, reverse=True)
+    assert -np.diff(means).min() < 3 / 5
+    assert len(set(means)) > 30
+
+
+def test_at_bias_zero_the_gates_own_probabilities_decide():
+    method, model = build(JEIDNN, tiny_vit())
+    seen, _ = trace(model, method.rule(), inputs_for(model.backbone))
+    gates = torch.sigmoid(torch.stack([v.output.signal for v in model.trace(inputs_for(model.backbone))[:-1]], 1))
+    p = exit_probabilities(gates)
+    left = 1 - (p.cumsum(1) - p)
+    stops = torch.cat((p >= left / 2, torch.ones(len(p), 1, dtype=torch.bool)), 1)
+    assert replay(method.rule(), seen, 0.0).tolist() == stops.int().argmax(1).tolist()
 
 
 def test_costs_charge_every_head_and_gate_passed():
@@ -244,10 +202,9 @@ def test_regression_is_skipped_and_options_are_typed():
     task = Task(kind="regression", classes=1, metric="pearson_spearman")
     assert "regression" in JEIDNN.skip(tiny_vit(outputs=1), task)
     assert JEIDNN.skip(tiny_vit(), Task(classes=3)) is None
-    (chosen,) = Registry.installed().choose(
-        "jei_dnn[gate_threshold=0.5,tradeoff=0.15,im_weighting=uniform,positions=2+4]"
-    )
-    assert chosen.pinned == 0.5
-    assert chosen.options == JEIDNN.Options(positions=(2, 4), tradeoff=0.15, im_weighting="uniform")
+    (chosen,) = Registry.installed().choose("jei_dnn[gate_bias=-0.5,tradeoff=0.15,im_weighting=p_exit,positions=2+4]")
+    assert chosen.pinned == -0.5
+    assert chosen.options == JEIDNN.Options(positions=(2, 4), tradeoff=0.15, im_weighting="p_exit")
+    assert JEIDNN.Options().im_weighting == "uniform"
     with pytest.raises(ValueError, match="at least 1"):
         JEIDNN.Options(alternate=0)

@@ -12,6 +12,7 @@ from eebench.api import ExitOutput
 from eebench.data.base import Task
 from eebench.measure.macs import exit_costs
 from eebench.registry import Registry
+from eebench_methods.palbert import PALBERT
 from eebench_methods.pondernet import PonderNet
 from eebench_methods.pondernet.halting import (
     DRAWS,
@@ -174,8 +175,7 @@ def test_sampled_exits_follow_the_halting_distribution(bias):
 
 
 def test_draws_are_logistic_and_independent_across_exits():
-    ids = torch.arange(DRAWS)
-    first, second = (SampledExit(0).noise(position, ids).numpy() for position in (0, 1))
+    first, second = (SampledExit(0).noise(position, torch.arange(DRAWS)).numpy() for position in (0, 1))
     assert stats.kstest(first, stats.logistic.cdf).pvalue > 1e-3
     assert np.isfinite(first).all()
     assert abs(stats.spearmanr(first, second).statistic) < 0.02
@@ -290,10 +290,10 @@ def test_lone_rows_of_a_padded_batch_say_the_same():
 
 
 def test_options_as_typed():
-    (chosen,) = Registry.installed().choose("pondernet[halt_bias=-0.5,kl=reverse,truncation=raw,lambda_p=0.3]")
+    (chosen,) = Registry.installed().choose("pondernet[halt_bias=-0.5,kl=forward,truncation=raw,lambda_p=0.3]")
     assert chosen.pinned == -0.5
-    assert chosen.options == PonderNet.Options(kl="reverse", truncation="raw", lambda_p=0.3)
+    assert chosen.options == PonderNet.Options(kl="forward", truncation="raw", lambda_p=0.3)
+    assert (PonderNet.Options().kl, PonderNet.Options().beta) == (PALBERT.Options().kl, PALBERT.Options().beta)
     with pytest.raises(ValueError, match="between 0 and 1"):
         PonderNet.Options(lambda_p=1.0)
-    (chosen,) = Registry.installed().choose("pondernet[exit=expectation,q=0.5]")
-    assert chosen.pinned == 0.5
+    assert Registry.installed().choose("pondernet[exit=expectation,q=0.5]")[0].pinned == 0.5

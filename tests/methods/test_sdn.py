@@ -64,6 +64,28 @@ def test_losses(answer):
         torch.testing.assert_close(phase.loss(step), formula(*losses_of(step)))
 
 
+@pytest.mark.parametrize("epochs", [4, 40])
+def test_the_ramp_spans_the_training(epochs):
+    method, model = build(SDN, tiny_vit(), training="ramped")
+    (phase,) = method.phases()
+    step = train_step(model, phase, inputs_for(model.backbone, 8), classes_for(8), method.task)
+    step.epochs = epochs
+    losses = losses_of(step)
+    for done in (0.25, 0.5, 1.0):  # share of the epochs, the current one included
+        step.epoch = round(done * epochs) - 1
+        weights = [min(c, 0.01 + c * done) for c in (0.25, 0.5, 0.75)]
+        expected = sum(w * loss for w, loss in zip(weights, losses[:3], strict=True)) + losses[3]
+        torch.testing.assert_close(phase.loss(step), expected)
+
+
+def test_recipes():
+    (phase,) = build(SDN, tiny_vit(), training="ic_only")[0].phases()
+    assert phase.lr_scale == 10, "linear heads on a frozen backbone, at the rate ZTW gives its own"
+    assert (phase.paper.optimizer, phase.paper.lr, phase.paper.weight_decay) == ("adam", 1e-3, 5e-4)
+    for training in ("weighted", "ramped"):
+        assert build(SDN, tiny_vit(), training=training)[0].phases()[0].lr_scale == 1
+
+
 @pytest.mark.parametrize("answer", ["last", "most_confident"])
 @pytest.mark.parametrize("training", ["weighted", "ramped", "ic_only"])
 def test_who_is_trained(training, answer):
@@ -131,5 +153,8 @@ def test_says_why_not():
 def test_options_as_typed():
     (chosen,) = Registry.installed().choose("sdn[training=ramped,answer=most_confident,ramp_epochs=4]")
     assert chosen.options == SDN.Options(training="ramped", answer="most_confident", ramp_epochs=4)
+    assert SDN.Options().ramp_epochs is None
+    (chosen,) = Registry.installed().choose("sdn[training=ramped,ramp_epochs=none]")
+    assert chosen.options == SDN.Options(training="ramped")
     with pytest.raises(ValueError, match="at least 1"):
         SDN.Options(ramp_epochs=0)

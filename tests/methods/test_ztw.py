@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from eebench.data.base import Task
 from eebench.measure.macs import exit_costs
 from eebench.registry import Registry
+from eebench.train import Plan, _freeze, _optimizer
 from eebench_methods.ztw import ZTW
 from eebench_methods.ztw.method import GeometricEnsemble
 from tests.walk import (
@@ -48,7 +49,7 @@ def test_ensemble_is_a_weighted_geometric_mean():
     with torch.no_grad():
         ensemble.weight.normal_(0, 0.5, generator=generator)
         ensemble.bias.normal_(0, 0.5, generator=generator)
-    weights = ensemble.weight.exp().detach().numpy()[:, 0]
+    weights = ensemble.weight.exp().detach().numpy()
     product = np.prod(log_p.exp().double().numpy() ** (weights[:, None] / 4), 1) * np.exp(
         ensemble.bias.detach().numpy()
     )
@@ -103,6 +104,23 @@ def test_phases_move_exits_then_ensembles_and_never_the_backbone():
     for phase, trained in ((cascade, first), (ensemble, second)):
         assert {name for name, _ in model.named_parameters() if phase.trains(name)} == trained
     assert cascade.share + ensemble.share == 1
+
+
+def test_exponents_are_not_decayed():
+    """The engine's own optimiser: released code has no weight decay on the ensembles."""
+    method, model = build(ZTW, tiny_vit())
+    _freeze(model, method.phases()[1])
+    decayed = [
+        g["params"] for g in _optimizer(model, Plan(1, 8, 1e-3, weight_decay=0.1)).param_groups if g["weight_decay"]
+    ]
+    assert decayed == []
+    assert [tuple(model.exits[str(block)].ensemble.weight.shape) for block in (1, 2, 3)] == [(1,), (2,), (3,)]
+
+
+def test_paper_recipes_are_the_scripts():
+    cascade, ensemble = (phase.paper for phase in ZTW(ZTW.Options(), Task(classes=2)).phases())
+    assert (cascade.optimizer, cascade.lr, cascade.weight_decay, cascade.epochs) == ("adamw", 5e-3, 1e-4, 15)
+    assert (ensemble.optimizer, ensemble.lr, ensemble.weight_decay, ensemble.epochs) == ("adamw", 1e-3, 0.0, 2)
 
 
 def test_losses_are_means_of_cross_entropies():
