@@ -14,12 +14,16 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from eebench.errors import UserError
+    from eebench.finished import load, read
     from eebench.runner import run
     from eebench.spec import RunSpec, make_spec
 
-__all__ = ["RunSpec", "UserError", "__version__", "make_spec", "run"]
+__all__ = ["RunSpec", "UserError", "__version__", "load", "make_spec", "read", "run"]
 
-_HOME = {"RunSpec": "spec", "UserError": "errors", "make_spec": "spec", "run": "runner"}
+_HOME = {
+    "RunSpec": "spec", "UserError": "errors", "load": "finished", "make_spec": "spec", "read": "finished",
+    "run": "runner",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -191,6 +191,14 @@ def cost_increases(bench: Bench) -> str:
     return f"never stopping costs {total[-1] / costs.plain:.3f} of the plain backbone"
 
 
+def fixed_depth(bench: Bench) -> None:
+    """An exit run alone answers as it does after the others; where it cannot, it says ``standalone = False``."""
+    inputs = _inputs(bench, 16)
+    for visit in bench.model.trace(inputs):
+        gap = float((bench.model.static(inputs, visit.block) - visit.logits).abs().max())
+        _must(gap < 1e-4, f"behind block {visit.block} its logits differ by {gap:.2g}")
+
+
 def state_round_trip(bench: Bench) -> None:
     """Weights saved and loaded again give the same outputs."""
     torch.manual_seed(99)
@@ -235,6 +243,7 @@ CHECKS: tuple[Callable[[Bench], str | None], ...] = (
     waiting_changes_nothing,
     extremes,
     cost_increases,
+    fixed_depth,
     state_round_trip,
     trains,
 )

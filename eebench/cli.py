@@ -155,9 +155,13 @@ def cost(
 def tune(
     run: Annotated[Path, typer.Argument(help="A run directory, or its name under --results.")],
     method: Annotated[str, typer.Option(help="The method, as the run names it.")],
-    max_drop: Annotated[float, typer.Option(help="Accuracy that may be lost: 0.01 is one point.")] = 0.01,
-    delta: Annotated[float, typer.Option(help="Probability with which more may be lost.")] = 0.1,
-    bound: Annotated[str, typer.Option(help="ltt, ucb, crc (in expectation) or naive (no guarantee).")] = "ltt",
+    max_drop: Annotated[
+        float | None, typer.Option(help="Accuracy that may be lost: 0.01, the default, is one point.")
+    ] = None,
+    delta: Annotated[float | None, typer.Option(help="Probability with which more may be lost (0.1).")] = None,
+    bound: Annotated[
+        str | None, typer.Option(help="ltt, the default, ucb, crc (in expectation) or naive (no guarantee).")
+    ] = None,
     budget: Annotated[
         float | None, typer.Option(help="Instead: per-exit thresholds for this share of the backbone's MACs.")
     ] = None,
@@ -166,7 +170,11 @@ def tune(
     plugin: Plugins = None,
 ) -> None:
     """Choose a knob with a guarantee: at most so much accuracy lost, with probability 1 - delta."""
-    kind = one_of("--bound", bound, ("ltt", "ucb", "crc", "naive"))
+    kind = one_of("--bound", "ltt" if bound is None else bound, ("ltt", "ucb", "crc", "naive"))
+    if budget is not None and (max_drop, delta, bound) != (None, None, None):
+        raise UserError(
+            "--budget solves for a cost and promises no accuracy: leave --max-drop, --delta and --bound out"
+        )
     path = run_directory(run, results)
     from eebench.registry import Registry
     from eebench.tune import tune as choose
@@ -182,7 +190,16 @@ def tune(
             f"({quotas.val_share:.3f} on validation data)"
         )
         return
-    found = choose(path, Registry.installed(plugin), method, max_drop=max_drop, delta=delta, bound=kind, seed=seed)
+    registry = Registry.installed(plugin)
+    found = choose(
+        path,
+        method,
+        max_drop=0.01 if max_drop is None else max_drop,
+        delta=0.1 if delta is None else delta,
+        bound=kind,
+        seed=seed,
+        registry=registry,
+    )
     typer.echo(f"{found.method} seed {found.seed}: {found.knob_name} = {found.knob:g}")
     typer.echo(f"  {found.promise}")
     typer.echo(f"  calibrated on {found.samples} validation samples that proposed no knob value")

@@ -61,6 +61,7 @@ def run_record(
             "content_sha256": prepared.data_sha,
             "image_size": spec.image_size or data.image_size,
             "patch_size": spec.patch_size or data.patch_size,
+            "channels": data.channels,
             "notes": data.notes,
         },
         "backbone": {

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import importlib.util
 import math
+import re
 import sys
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
@@ -20,12 +21,14 @@ from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 from eebench.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from eebench.api import Method
+    from eebench.api import Knob, Method
     from eebench.data.base import Task
 
 __all__ = ["GROUP", "Chosen", "Registry", "Source", "split_list"]
 
 GROUP = "eebench.methods"
+NAME = re.compile(r"[A-Za-z][\w.-]*")
+RESERVED = ("all", "backbone")  # every method, and the plain backbone's rows
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,11 @@ class Registry:
         return registry
 
     def _add(self, source: Source) -> None:
+        if not NAME.fullmatch(source.name) or source.name in RESERVED:
+            why = (
+                "is taken" if source.name in RESERVED else "needs a letter first, then letters, digits, '_', '-' or '.'"
+            )
+            raise UserError(f"'{source.name}' ({source.origin}) is no name for a method: it {why}")
         first = self.sources.get(source.name)
         if first is not None and (first.origin, first.entry) != (source.origin, source.entry):
             raise UserError(
@@ -217,8 +225,6 @@ def _pair(item: str, text: str) -> tuple[str, str]:
 def _checked(name: str, cls: type[Method], typed: dict[str, str]) -> Chosen:
     from pydantic import TypeAdapter, ValidationError
 
-    from eebench.data.base import Task
-
     try:
         hints = get_type_hints(cls.Options)
         fields = [f.name for f in dataclasses.fields(cls.Options)]
@@ -237,11 +243,7 @@ def _checked(name: str, cls: type[Method], typed: dict[str, str]) -> Chosen:
             raise UserError(f"method '{name}': option {key}={value} is not valid: {reason}") from None
         if isinstance(values[key], float) and not math.isfinite(values[key]):
             raise UserError(f"method '{name}': option {key}={value} is not a finite number")
-    try:
-        options = cls.Options(**values)
-        knob = cls(options, Task(classes=2)).rule().knob
-    except (ValueError, TypeError) as error:
-        raise UserError(f"method '{name}': {_one_line(error)}") from None
+    options, knob = _made(name, cls, values)
     pinned = None
     for key in typed.keys() - set(fields):
         if key != knob.name:
@@ -259,6 +261,19 @@ def _checked(name: str, cls: type[Method], typed: dict[str, str]) -> Chosen:
         for keys in (sorted(typed), sorted(typed.keys() & set(fields)))
     ]
     return Chosen(labels[0], cls, options, pinned, trained=labels[1])
+
+
+def _made(name: str, cls: type[Method], values: dict[str, Any]) -> tuple[Any, Knob]:
+    """The options, and the knob of the rule they make."""
+    from eebench.data.base import Task
+
+    try:
+        options = cls.Options(**values)
+        return options, cls(options, Task(classes=2)).rule().knob
+    except (ValueError, TypeError) as error:
+        raise UserError(f"method '{name}': {_one_line(error)}") from None
+    except Exception as error:  # a stranger's rule may raise anything
+        raise UserError(f"method '{name}': its rule() raised {type(error).__name__}: {_one_line(error)}") from error
 
 
 def _methods_in(path: Path) -> list[type[Method]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import traceback
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +19,8 @@ from eebench.cells import Cell, backbone_cell, method_cell, open_model
 from eebench.environment import hold_memory
 from eebench.errors import UserError
 from eebench.features import FeatureCache
+from eebench.finished import read
+from eebench.live import Live, compare_live, spread
 from eebench.prepare import Prepared, prepare
 from eebench.progress import Reporter
 from eebench.record import run_record
@@ -54,7 +58,7 @@ def run(
     spec: RunSpec | None = None,
     *,
     results: str | Path = "results",
-    plugins: list[Path] | None = None,
+    plugins: Sequence[str | Path] | None = None,
     force: bool = False,
     quiet: bool = True,
     **values: Any,
@@ -71,31 +75,25 @@ def run(
 
     Returns:
         The run's tables by name (see ``eebench.schema.TABLES``) as data frames; ``.attrs["path"]`` of each is the run
-        directory.
+        directory, ``.attrs["failed"]`` the methods that failed and why, which is warned of as well.
 
     Raises:
         UserError: anything wrong with the input, before any work is done.
     """
-    import pandas as pd
-
     from eebench.spec import make_spec
 
     if spec is not None and values:
         raise TypeError("give a spec or its fields, not both")
     outcome = execute(
         spec or make_spec(**values),
-        Registry.installed(plugins),
+        Registry.installed([Path(p) for p in plugins or []]),
         Path(results),
         reporter=Reporter(quiet=quiet),
         force=force,
     )
-    frames = {}
-    for name in TABLES:
-        path = outcome.path / f"{name}.csv"
-        if path.exists():
-            frames[name] = pd.read_csv(path)
-            frames[name].attrs["path"] = str(outcome.path)
-    return frames
+    for cell in outcome.failed:
+        warnings.warn(f"{cell['label']} seed {cell['seed']} failed: {cell['reason']}", RuntimeWarning, stacklevel=2)
+    return read(outcome.path)
 
 
 def execute(
@@ -113,7 +111,24 @@ def execute(
         torch.set_num_threads(spec.threads)
     hold_memory()
     prepared = prepare(spec, registry)
+    prepared.notes += _unswept(prepared)
     return _Run(prepared, registry, Store(results, prepared.spec.run_name), reporter, force).execute()
+
+
+def _unswept(prepared: Prepared) -> list[str]:
+    """Who cannot follow ``--thresholds``: a knob in whole numbers (patience) keeps its own grid.
+
+    Raises:
+        UserError: nobody can.
+    """
+    if prepared.spec.thresholds is None:
+        return []
+    task = prepared.data.task
+    asked = [chosen for chosen in prepared.methods if chosen.label not in prepared.skips]
+    own = [c.label for c in asked if c.pinned is not None or c.create(task).rule().knob.integer]
+    if asked and len(own) == len(asked):
+        raise UserError(f"--thresholds: none of {', '.join(own)} has a threshold to sweep")
+    return [f"--thresholds do not apply to {', '.join(own)}: their knobs keep their own values"] if own else []
 
 
 class _Run:
@@ -185,13 +200,18 @@ class _Run:
             scored = score_cell(
                 cell, rule, task, self.depth, plain, thresholds=self.spec.thresholds, pinned=chosen.pinned
             )
+            model = open_model(self.prepared, cell, chosen.create(task))
+            points = [c.test for c in scored.chosen["dynamic"]]
+            points += spread([p for p in scored.curves["test"] if p.kind == "dynamic"])
+            live = compare_live(model, rule, self.prepared.data.test, points, self.spec.latency_batch_sizes, seed)
         except Exception as error:  # one method's failure must not take the others' hours with it
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             self._note(chosen.label, seed, "failed", reason=reason)
-            self.reporter.say(f"{chosen.label} seed {seed}: FAILED, {reason}")
-            (self.store.path / f"failed-{chosen.cls.__name__}-s{seed}.log").write_text(traceback.format_exc())
+            log = self.store.path / f"failed-{self.prepared.cell_id(chosen.label, seed, '')}.log"
+            log.write_text(traceback.format_exc(), encoding="utf-8")
+            self.reporter.say(f"{chosen.label} seed {seed}: FAILED, {reason}; see {log}")
             return None
-        self._note(chosen.label, seed, "done", cell=cell)
+        self._note(chosen.label, seed, "done", cell=cell, live=live)
         return scored, cell
 
     def _time(self, base: Cell, scored: dict[str, tuple[Scored, Cell, Chosen]], seed: int) -> Times:
@@ -211,6 +231,8 @@ class _Run:
                 seed=seed,
                 reporter=self.reporter,
             )
+        if (self.store.path / f"latency-s{seed}.npz").exists():
+            self.reporter.say(f"seed {seed}: timed again; these timings take the place of the record's")
         return time_seed(
             entrants,
             prepared.data.test,
@@ -238,13 +260,24 @@ class _Run:
         raw: dict[str, Any] = dict(times.raw())
         np.savez_compressed(self.store.path / f"latency-s{seed}.npz", **raw)
 
-    def _note(self, label: str, seed: int, status: str, *, cell: Cell | None = None, reason: str | None = None) -> None:
+    def _note(
+        self,
+        label: str,
+        seed: int,
+        status: str,
+        *,
+        cell: Cell | None = None,
+        reason: str | None = None,
+        live: Live | None = None,
+    ) -> None:
         note: dict[str, Any] = {"id": cell.id if cell else None, "label": label, "method": label, "seed": seed}
         note |= {"status": status, "reason": reason}
         if cell is not None:
             facts = cell.facts
             note |= {"seconds": cell.seconds, "reused": cell.reused, "params_m": facts["params"] / 1e6}
             note |= {"phases": facts["phases"], "uncounted": facts["uncounted"], "blocks": facts["blocks"]}
+        if live is not None:
+            note["live"] = {"compared": live.compared, "differ": live.differ}
         name = label.partition("[")[0]
         if name in self.registry.sources:
             note["card"] = read_card(self.registry.get(name))

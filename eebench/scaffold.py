@@ -6,6 +6,7 @@ import keyword
 from pathlib import Path
 
 from eebench.errors import UserError
+from eebench.registry import NAME, RESERVED, Registry
 
 __all__ = ["write_method"]
 
@@ -127,6 +128,10 @@ def write_method(name: str, folder: Path, *, one_file: bool) -> list[str]:
     """
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
         raise UserError(f"'{name}' is no method name; use a lower-case Python identifier such as my_method")
+    if name in RESERVED or name in Registry.installed().sources:
+        raise UserError(f"there is a method called '{name}' already; choose another name")
+    if not NAME.fullmatch(name):
+        raise UserError(f"'{name}' is no method name; begin it with a letter")
     words = {
         "name": name,
         "cls": "".join(part.capitalize() for part in name.split("_")) or name,

@@ -131,7 +131,10 @@ def knob_values(
         return [int(pinned) if rule.knob.integer else pinned]
     if asked is not None and not rule.knob.integer:
         return sorted({*asked, rule.knob.never})
-    return list(rule.grid(seen))
+    knobs = list(rule.grid(seen))
+    if not knobs:
+        raise ValueError("the rule's grid is empty: it must name knob values worth replaying")
+    return knobs
 
 
 def score_cell(

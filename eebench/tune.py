@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from eebench.data.base import Task
-from eebench.errors import UserError, did_you_mean
+from eebench.errors import UserError
+from eebench.finished import finished_cell, task_of
 from eebench.measure import budget, risk
 from eebench.measure.replay import replay
 from eebench.registry import Registry
@@ -49,7 +51,7 @@ class Quotas:
     accuracy: float  # on test data
 
 
-def tune_budget(run: Path, method: str, share: float, *, seed: int | None = None) -> Quotas:
+def tune_budget(run: str | Path, method: str, share: float, *, seed: int | None = None) -> Quotas:
     """MSDNet's budgeted-batch solver on validation data: one confidence threshold an exit, for a mean cost.
 
     Huang et al., "Multi-Scale Dense Networks" (ICLR 2018), section 5; kalviny/MSDNet-PyTorch ``adaptive_inference.py``.
@@ -66,9 +68,12 @@ def tune_budget(run: Path, method: str, share: float, *, seed: int | None = None
     Raises:
         UserError: as :func:`tune`, or a share that even stopping everyone at the first exit exceeds.
     """
+    if not 0 < share < math.inf:
+        raise UserError(f"--budget is a share of the plain backbone's MACs such as 0.5, not {share:g}")
+    run = Path(run)
     _, cell = _cell(run, method, seed)
     folder = run / "cells" / cell["id"]
-    val, test = Trace.load(folder, "val"), Trace.load(folder, "test")
+    val, test = _traces(folder)
     total, plain = _costs(folder, "val")
     mean = total.mean(0)
     try:
@@ -90,14 +95,14 @@ def tune_budget(run: Path, method: str, share: float, *, seed: int | None = None
 
 
 def tune(
-    run: Path,
-    registry: Registry,
+    run: str | Path,
     method: str,
     *,
     max_drop: float,
-    delta: float,
+    delta: float = 0.1,
     bound: str = "ltt",
     seed: int | None = None,
+    registry: Registry | None = None,
 ) -> Tuned:
     """The fastest knob that loses at most ``max_drop`` of accuracy with probability at least ``1 - delta``.
 
@@ -107,23 +112,24 @@ def tune(
 
     Args:
         run: a run directory with the method's cell.
-        registry: where the method's rule comes from.
         method: its label in the run.
         max_drop: accuracy that may be lost, in [0, 1].
         delta: probability with which more may be lost.
         bound: ``ltt``, ``ucb``, ``crc`` (in expectation only) or ``naive`` (no guarantee).
         seed: of the cell; the run's first when not given.
+        registry: where the method comes from; the installed methods when not given.
 
     Raises:
         UserError: no such method or seed in the run, a regression task, or levels out of range.
     """
     if not 0 < max_drop < 1 or not 0 < delta < 1:
         raise UserError("--max-drop and --delta must lie strictly between 0 and 1")
+    run = Path(run)
     record, cell = _cell(run, method, seed)
     folder = run / "cells" / cell["id"]
-    chosen = registry.choose(method)[0]
-    rule = chosen.cls(chosen.options, _task(record)).rule()
-    val, test = Trace.load(folder, "val"), Trace.load(folder, "test")
+    chosen = (registry or Registry.installed()).choose(method)[0]
+    rule = chosen.create(task_of(record)).rule()
+    val, test = _traces(folder)
 
     order = np.random.default_rng(0).permutation(len(val.targets))
     propose, certify = np.array_split(order, 2)
@@ -180,21 +186,21 @@ def _caveat(folder: Path) -> str:
 
 def _cell(run: Path, method: str, seed: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """The run's record and the finished cell of a method, its traces being there."""
-    record = read_json(run / "run.json")
+    record, cell = finished_cell(run, method, seed)
     if record["data"]["task"]["kind"] != "classification":
         raise UserError("tune needs a classification task: what it promises is about accuracy")
-    done = [cell for cell in record["cells"] if cell["status"] == "done" and cell["label"] != "backbone"]
-    labels = {cell["label"] for cell in done}
-    if method not in labels:
-        raise UserError(f"the run has no finished method '{method}'{did_you_mean(method, labels)}")
-    cells = {cell["seed"]: cell for cell in done if cell["label"] == method}
-    wanted = next(iter(cells)) if seed is None else seed
-    if wanted not in cells:
-        raise UserError(f"'{method}' was run with seeds {sorted(cells)}, not {wanted}")
-    folder = run / "cells" / cells[wanted]["id"]
+    folder = run / "cells" / cell["id"]
     if not (folder / "trace-val.npz").exists():
         raise UserError(f"the traces of '{method}' are not in {folder}; run the benchmark here first")
-    return record, cells[wanted]
+    return record, cell
+
+
+def _traces(folder: Path) -> tuple[Trace, Trace]:
+    """Validation and test."""
+    try:
+        return Trace.load(folder, "val"), Trace.load(folder, "test")
+    except (zipfile.BadZipFile, OSError, KeyError, ValueError) as error:
+        raise UserError(f"the traces in {folder} cannot be read: {error}") from error
 
 
 def _costs(folder: Path, split: str) -> tuple[np.ndarray, float]:
@@ -206,8 +212,3 @@ def _costs(folder: Path, split: str) -> tuple[np.ndarray, float]:
 def _mean(total: np.ndarray, exits: np.ndarray, samples: np.ndarray) -> float:
     rows = samples if len(total) > 1 else 0
     return float(total[rows, exits].mean())
-
-
-def _task(record: dict[str, Any]) -> Task:
-    task = record["data"]["task"]
-    return Task(task["kind"], task["classes"], task["metric"], tuple(task["labels"]))

@@ -93,6 +93,22 @@ def test_a_head_that_is_not_itself_after_loading_is_caught():
     assert "state_round_trip" in broken_checks(Bad)
 
 
+def test_an_exit_that_needs_the_others_and_does_not_say_so_is_caught():
+    class Chained(LinearExit):
+        def forward(self, features, carry):
+            logits = super().forward(features, carry).logits
+            total = logits + carry.get("total", 0)
+            return ExitOutput(total, carry={"total": total})
+
+    class Bad(Good):
+        def build(self, backbone):
+            return {k: Chained(backbone.layouts[k - 1], self.task.outputs) for k in (1, 2, 3)}
+
+    assert broken_checks(Bad) == {"fixed_depth"}
+    Chained.standalone = False
+    assert broken_checks(Bad) == set()
+
+
 def test_a_phase_that_trains_nothing_and_random_training_are_caught():
     class Nothing(Good):
         def phases(self):

@@ -78,6 +78,12 @@ def test_new_refuses_a_name_that_is_none(name, tmp_path):
         write_method(name, tmp_path, one_file=True)
 
 
+@pytest.mark.parametrize("name", ["pabee", "all", "backbone", "_"])
+def test_new_refuses_a_name_that_is_taken(name, tmp_path):
+    with pytest.raises(UserError, match=r"already|begin it with a letter"):
+        write_method(name, tmp_path, one_file=True)
+
+
 def test_new_overwrites_nothing(tmp_path):
     write_method("twice", tmp_path, one_file=True)
     with pytest.raises(UserError, match="there already"):

@@ -350,6 +350,21 @@ def test_a_pinned_knob_is_no_part_of_training():
     assert (three.label, three.pinned) == ("pabee[patience=3]", 3)
 
 
+@pytest.mark.parametrize("name", ["backbone", "all", "My Margin, v2", "7th"])
+def test_a_name_that_would_be_taken_for_something_else(tmp_path, name):
+    with pytest.raises(UserError, match="is no name for a method"):
+        Registry.installed([plugin(tmp_path, name=name)])
+
+
+def test_a_rule_that_cannot_be_made_is_one_line():
+    class Typo(Everything):
+        def rule(self):
+            return Abov()  # noqa: F821
+
+    registry = Registry({"odd": module.Source("odd", "here", cls=Typo)})
+    assert "its rule() raised NameError: name 'Abov' is not defined" in refused("odd", registry)
+
+
 # --- fingerprints ----------------------------------------------------------------------------------------------------
 
 

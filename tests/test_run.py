@@ -197,6 +197,12 @@ def test_there_is_a_forced_path_for_every_exit(smoke):
     assert set(TARGETS) <= paths
 
 
+def test_thresholds_that_nobody_has(smoke, plugin, tmp_path):
+    spec = smoke.spec.model_copy(update={"methods": ("pabee",), "thresholds": (2.0, 3.0)})
+    with pytest.raises(UserError, match="--thresholds: none of pabee has a threshold to sweep"):
+        told(spec, Registry.installed([plugin]), tmp_path)
+
+
 # --- a second run ----------------------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ METHOD = "pabee[positions=3+6+9]"
 
 def of(run, **values):
     settings = {"max_drop": 0.3, "delta": 0.2} | values
-    return tune(run, Registry.installed(), METHOD, **settings)
+    return tune(run, METHOD, **settings)
 
 
 def cell(run):
@@ -79,7 +79,7 @@ def test_bad_levels_and_seeds(smoke, values, words):
 
 def test_a_method_the_run_does_not_have(smoke):
     with pytest.raises(UserError, match="no finished method 'pabe'"):
-        tune(smoke.path, Registry.installed(), "pabe", max_drop=0.1, delta=0.1)
+        tune(str(smoke.path), "pabe", max_drop=0.1, delta=0.1)
 
 
 def test_a_budget_is_kept_on_validation_data(smoke):
@@ -89,6 +89,29 @@ def test_a_budget_is_kept_on_validation_data(smoke):
     assert 0 <= found.accuracy <= 1
     with pytest.raises(UserError, match="cannot be met"):
         tune_budget(smoke.path, METHOD, 0.01)
+
+
+@pytest.mark.parametrize("share", [float("nan"), 0.0, float("inf")])
+def test_a_budget_that_is_no_share(smoke, share):
+    with pytest.raises(UserError, match="share of the plain backbone's MACs"):
+        tune_budget(smoke.path, METHOD, share)
+
+
+def test_damaged_traces_are_one_line(smoke, tmp_path):
+    run = shutil.copytree(smoke.path, tmp_path / "run")
+    (cell(run) / "trace-val.npz").write_bytes(b"PK half a zip")
+    with pytest.raises(UserError, match="cannot be read"):
+        of(run)
+
+
+def test_a_budget_takes_no_promise(smoke, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "sys.argv", ["eebench", "tune", str(smoke.path), "--method", METHOD, "--budget", "0.6", "--max-drop", "0.1"]
+    )
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    assert done.value.code == 2
+    assert "leave --max-drop, --delta and --bound out" in capsys.readouterr().err
 
 
 def test_the_command(smoke, capsys, monkeypatch):

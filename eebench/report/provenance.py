@@ -77,6 +77,7 @@ def provenance(scene: Scene) -> Section:
             "started, finished",
             f"{one_line(run.get('started'))}, {one_line(run.get('finished'))} ({_duration(run.get('seconds'))})",
         ),
+        ("live against replay", _live(run["cells"])),
         *((key, one_line(environment.get(key))) for key in _MACHINE),
         ("versions", ", ".join(f"{key} {environment[key]}" for key in _VERSIONS if environment.get(key))),
         ("data", _data(data)),
@@ -97,6 +98,15 @@ def provenance(scene: Scene) -> Section:
     if table is not None:
         blocks.append(Fold("Training of each cell", [table]))
     return Section("provenance", "Provenance", blocks)
+
+
+def _live(cells: list[dict[str, Any]]) -> str:
+    """Every method was run live on some samples before it was timed; a rounding next to a threshold may show."""
+    found = [cell["live"] for cell in cells if cell.get("live")]
+    if not found:
+        return DASH
+    compared, differ = (sum(live[key] for live in found) for key in ("compared", "differ"))
+    return f"{differ:,} of {compared:,} samples stopped elsewhere in inference that really stops"
 
 
 def _data(data: dict[str, Any]) -> str:
