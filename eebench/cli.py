@@ -46,7 +46,10 @@ def run(
     image_size: ImageSize = None,
     patch_size: PatchSize = None,
     thresholds: Annotated[
-        str | None, typer.Option(help="Comma-separated knob values to replay instead of each rule's own grid.")
+        str | None,
+        typer.Option(
+            help="Comma-separated knob values to replay instead of each rule's own grid (not for whole-number knobs)."
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, instead of the budget's.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate, instead of the default for the width.")] = None,
