@@ -192,7 +192,7 @@ def bootstrap_ratio(
     The median over rounds leaves out what interrupted a single measurement. Both sides timed the same samples in the
     same interleaved rounds, so each resample draws samples with replacement, once for both: what makes a sample long
     cancels. Samples timed in one turn share its noise and are drawn together (a block bootstrap): one by one, the 95 %
-    interval of a model against itself held 1 for 60 to 80 % of pairs, by turns for 90 to 98 %. Rounds are not
+    interval of a model against itself held 1 for 45 to 89 % of pairs, by turns for 90 to 98 %. Rounds are not
     resampled: a draw with one interrupted round three times of five would put the interruption back in.
 
     Args:
