@@ -12,6 +12,7 @@ from eebench.api import ExitRule
 from eebench.data.base import Split
 from eebench.model import EarlyExitModel
 from eebench.score import Point
+from eebench.timing import batches_of
 
 __all__ = ["SAMPLES", "Live", "compare_live", "spread"]
 
@@ -73,11 +74,8 @@ def _exits(
     model: EarlyExitModel, rule: ExitRule, split: Split, point: Point, rows: np.ndarray, size: int
 ) -> np.ndarray:
     device = next(model.parameters()).device
-    found = []
-    for start in range(0, len(rows), size):
-        ids = rows[start : start + size]
-        inputs = model.backbone.prepare([split.inputs[int(i)] for i in ids])
-        moved = {k: v.to(device) for k, v in inputs.items()} if isinstance(inputs, dict) else inputs.to(device)
-        names = torch.from_numpy(ids.astype(np.int64)).to(device)
-        found.append(model.dynamic(moved, rule, float(point.knob or 0.0), names).exit.numpy())
+    found = [
+        model.dynamic(inputs, rule, float(point.knob or 0.0), ids).exit.numpy()
+        for inputs, ids in batches_of(model, split, rows, size, device)
+    ]
     return np.concatenate(found)

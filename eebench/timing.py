@@ -19,7 +19,7 @@ from eebench.measure.statistics import Interval, bootstrap_ratio
 from eebench.model import EarlyExitModel
 from eebench.progress import Reporter
 
-__all__ = ["Entrant", "Times", "energy_rows", "time_seed"]
+__all__ = ["Entrant", "Times", "batches_of", "energy_rows", "time_seed"]
 
 Batches = list[tuple[Inputs, torch.Tensor]]
 
@@ -92,7 +92,7 @@ def time_seed(
         for batch_size in dict.fromkeys(min(size, len(order)) for size in batch_sizes):  # a split may be smaller
             wanted = order[: max(samples, 4 * batch_size)]
             whole = wanted[: len(wanted) // batch_size * batch_size]
-            batches = _batches(entrants[0].model, split, whole, batch_size, place)
+            batches = batches_of(entrants[0].model, split, whole, batch_size, place)
             for entrant in entrants:
                 contenders += _contenders(entrant, place, batch_size, batches, times)
         unique = {contender.twin: contender for contender in contenders}
@@ -112,7 +112,7 @@ def energy_rows(
     for entrant in entrants:
         entrant.model.to(device)
     rows = np.arange(len(split) // batch_size * batch_size) if len(split) >= batch_size else np.arange(len(split))
-    batches = _batches(entrants[0].model, split, rows, batch_size, device)
+    batches = batches_of(entrants[0].model, split, rows, batch_size, device)
     times = Times({}, {}, torch.get_num_threads())
     found = []
     contenders = [c for e in entrants for c in _contenders(e, device, batch_size, batches, times)]
@@ -179,7 +179,8 @@ def _forced(model: EarlyExitModel, block: int, inputs: Inputs, ids: torch.Tensor
     return model.forced(inputs, block)
 
 
-def _batches(model: EarlyExitModel, split: Split, rows: np.ndarray, batch_size: int, place: torch.device) -> Batches:
+def batches_of(model: EarlyExitModel, split: Split, rows: np.ndarray, batch_size: int, place: torch.device) -> Batches:
+    """These rows of a split as batches on a device, each with the ids of its samples (int64)."""
     found: Batches = []
     for start in range(0, len(rows), batch_size):
         ids = rows[start : start + batch_size]
