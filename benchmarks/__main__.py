@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import torch
 
-    from eebench.environment import hold_memory
     from eebench.errors import UserError
+    from eebench.runs.environment import hold_memory
 
     torch.set_num_threads(settings.threads)
     hold_memory()
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def record(results: Sequence[Result], settings: Settings, load_before: Sequence[float]) -> dict[str, Any]:
     """What goes to the JSON file: settings, environment, the machine's load, and every result."""
-    from eebench.environment import describe
+    from eebench.runs.environment import describe
 
     return {
         "schema_version": SCHEMA_VERSION,

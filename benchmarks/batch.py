@@ -17,8 +17,8 @@ from torch import Tensor
 from benchmarks.harness import Result, Settings, compare
 from benchmarks.models import early_exit, images, straight_line
 from eebench.api import ExitOutput, ExitRule, Knob, Rows, top_probability
-from eebench.measure.macs import exit_costs
-from eebench.model import EarlyExitModel
+from eebench.engine.macs import exit_costs
+from eebench.engine.model import EarlyExitModel
 
 __all__ = ["Prescribed", "exits_by_shape", "run"]
 

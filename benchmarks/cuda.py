@@ -17,10 +17,10 @@ from torch import Tensor
 from benchmarks.batch import Prescribed, exits_by_shape
 from benchmarks.harness import Result, Settings
 from benchmarks.models import early_exit, images
+from eebench.engine.macs import ExitCosts, exit_costs
+from eebench.engine.model import EarlyExitModel
 from eebench.errors import UserError
-from eebench.measure.latency import Contender, Timing, time_rounds
-from eebench.measure.macs import ExitCosts, exit_costs
-from eebench.model import EarlyExitModel
+from eebench.timing.rounds import Contender, Timing, time_rounds
 
 __all__ = ["run"]
 

@@ -9,13 +9,14 @@ import torch
 
 from benchmarks.harness import Result, Settings, compare
 from eebench import backbones
-from eebench.data.base import Split, Task, batches
+from eebench.api import Task
+from eebench.data.base import Split, batches
+from eebench.engine.macs import exit_costs
+from eebench.engine.model import EarlyExitModel
+from eebench.engine.trace import collect
 from eebench.errors import UserError
-from eebench.measure.macs import exit_costs
-from eebench.model import EarlyExitModel
-from eebench.registry import Chosen, Registry
-from eebench.score import Costs, Evaluation, curve
-from eebench.trace import collect
+from eebench.plugins.registry import Chosen, Registry
+from eebench.runs.score import Costs, Evaluation, curve
 
 __all__ = ["run"]
 

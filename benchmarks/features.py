@@ -11,13 +11,12 @@ from torch import Tensor
 
 from benchmarks.harness import Result, Settings, quiet
 from eebench import backbones, data
-from eebench.api import Features
-from eebench.backbones.base import Inputs
+from eebench.api import Features, Inputs
 from eebench.data.base import Data, Split
-from eebench.features import FeatureCache
-from eebench.model import EarlyExitModel
-from eebench.registry import Chosen, Registry
-from eebench.train import Plan, fit
+from eebench.engine.features import FeatureCache
+from eebench.engine.model import EarlyExitModel
+from eebench.engine.train import Plan, fit
+from eebench.plugins.registry import Chosen, Registry
 
 __all__ = ["run"]
 

@@ -10,8 +10,8 @@ import torch
 
 from benchmarks.harness import Result, Settings
 from benchmarks.models import early_exit, images
-from eebench.measure.latency import TURN, Contender, time_rounds
 from eebench.measure.statistics import bootstrap_ratio
+from eebench.timing.rounds import TURN, Contender, time_rounds
 
 __all__ = ["run"]
 

@@ -1,6 +1,6 @@
 """The memory allocator's part: page faults of a batch-64 forward, with freed memory held and given back.
 
-Each setting runs in a fresh process. Everything else here is timed with memory held (``eebench.environment``).
+Each setting runs in a fresh process. Everything else here is timed with memory held (``eebench.runs.environment``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.harness import Result, Settings
 from benchmarks.models import early_exit, images
-from eebench.environment import hold_memory
+from eebench.runs.environment import hold_memory
 
 __all__ = ["run"]
 

@@ -20,15 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import Result, Settings
-from eebench.api import Features, Layout
-from eebench.backbones.base import Backbone, Inputs
-from eebench.data.base import Split, Task
-from eebench.environment import hold_memory
+from eebench.api import Backbone, Features, Inputs, Layout, Task
+from eebench.data.base import Split
+from eebench.engine.model import EarlyExitModel
+from eebench.engine.trace import Trace, collect
 from eebench.measure.replay import replay
-from eebench.model import EarlyExitModel
 from eebench.parts import LinearExit
 from eebench.rules import Confidence
-from eebench.trace import Trace, collect
+from eebench.runs.environment import hold_memory
 
 __all__ = ["Stub", "run"]
 

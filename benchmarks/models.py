@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eebench import backbones
 from eebench.backbones.vit import ViT
-from eebench.model import EarlyExitModel
+from eebench.engine.model import EarlyExitModel
 from eebench.parts import LinearExit
 
 __all__ = ["early_exit", "images", "only_sure_at", "straight_line"]

@@ -11,9 +11,9 @@ import numpy as np
 
 from benchmarks.harness import Result, Settings, quiet
 from eebench.api import ExitRule
+from eebench.engine.trace import Trace
 from eebench.measure.replay import replay
 from eebench.rules import Confidence
-from eebench.trace import Trace
 from eebench_methods.pabee.pabee import Patience
 
 __all__ = ["run"]

@@ -8,26 +8,30 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
-
-__version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from eebench.errors import UserError
-    from eebench.finished import load, read
-    from eebench.runner import run
-    from eebench.spec import RunSpec, make_spec
+    from eebench.runs.finished import load, read
+    from eebench.runs.runner import run
+    from eebench.runs.spec import RunSpec, make_spec
+    from eebench.runs.tune import tune
 
-__all__ = ["RunSpec", "UserError", "__version__", "load", "make_spec", "read", "run"]
+    __version__: str
+
+__all__ = ["RunSpec", "UserError", "__version__", "load", "make_spec", "read", "run", "tune"]
 
 _HOME = {
-    "RunSpec": "spec", "UserError": "errors", "load": "finished", "make_spec": "spec", "read": "finished",
-    "run": "runner",
+    "RunSpec": "runs.spec", "UserError": "errors", "load": "runs.finished", "make_spec": "runs.spec",
+    "read": "runs.finished", "run": "runs.runner", "tune": "runs.tune",
 }  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     """Load the public names when they are first used: importing eebench alone costs nothing."""
+    if name == "__version__":
+        return version("eebench")
     if name not in _HOME:
         raise AttributeError(f"module 'eebench' has no attribute {name!r}")
     return getattr(import_module(f"eebench.{_HOME[name]}"), name)

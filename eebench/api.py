@@ -11,25 +11,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from eebench.backbones.base import Backbone
-    from eebench.data.base import Task
+from torch.nn import functional as F
 
 __all__ = [
+    "Backbone",
     "ExitHead",
     "ExitOutput",
     "ExitRule",
     "Features",
+    "Inputs",
     "Knob",
     "Layout",
     "Method",
     "Phase",
     "Recipe",
+    "Task",
     "TrainStep",
     "Visit",
     "entropy",
@@ -40,6 +40,30 @@ __all__ = [
 
 Rows = dict[str, Any]
 """Named arrays with one row a sample: tensors where a model runs, numpy arrays where a rule decides."""
+
+Inputs = Tensor | dict[str, Tensor]
+"""A batch as the backbone takes it: images (B, C, H, W), or a tokenizer's dictionary of (B, N) tensors."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is predicted and how it is scored."""
+
+    kind: str = "classification"  # or "regression"
+    classes: int = 2  # outputs of a classifier; 1 for regression
+    metric: str = "accuracy"  # accuracy | mcc | f1 | accuracy_f1 | pearson_spearman
+    labels: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> int:
+        """Width of the logits."""
+        return 1 if self.kind == "regression" else self.classes
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Per-sample loss (B,): cross-entropy in nats, or the squared error."""
+        if self.kind == "regression":
+            return F.mse_loss(logits[:, 0], targets.to(logits.dtype), reduction="none")
+        return F.cross_entropy(logits, targets, reduction="none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +117,48 @@ class Features:
         """The samples at ``index`` (int64), in that order: how finished rows leave the batch."""
         mask = None if self.mask is None else self.mask.index_select(0, index)
         return Features(self.tokens.index_select(0, index), self.layout, mask)
+
+
+class Backbone(nn.Module, ABC):
+    """A network, block by block. Running every block and ``classify`` equals the original model exactly."""
+
+    modality: ClassVar[str]  # "vision" | "text"
+    layouts: tuple[Layout, ...]  # layouts[k - 1]: the tokens behind block k
+    heads: tuple[int, ...]  # attention heads of each block (1 where a block has none)
+    mlp_ratio: float = 4.0
+    own_weights: str | None = (
+        None  # fingerprint of pre-trained weights the model comes with (text); None: ``--weights``
+    )
+    notes: tuple[str, ...] = ()  # what was adapted to fit the run, said in its log
+
+    @property
+    def depth(self) -> int:
+        """How many blocks there are."""
+        return len(self.layouts)
+
+    @abstractmethod
+    def embed(self, inputs: Inputs) -> Features:
+        """Everything before block 1."""
+
+    @abstractmethod
+    def block(self, number: int, features: Features) -> Features:
+        """Run block ``number`` (from 1); what belongs between two blocks (patch merging) comes first."""
+
+    @abstractmethod
+    def classify(self, features: Features) -> Tensor:
+        """The network's own final norm and classifier on the last block's features: logits (B, K)."""
+
+    @abstractmethod
+    def norm(self, features: Features) -> Features:
+        """The network's own final norm on the tokens. Only the last block's width fits (``layouts[-1].dim``)."""
+
+    @abstractmethod
+    def plain(self, inputs: Inputs) -> Tensor:
+        """The original model's own forward: logits (B, K). What the plain-backbone row measures."""
+
+    def prepare(self, raw: Sequence[Any]) -> Inputs:
+        """Samples as a data set yields them → one batch. Images are stacked; text is tokenized and padded."""
+        raise NotImplementedError
 
 
 @dataclass(slots=True)

@@ -6,8 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from eebench.api import TrainStep, inner_blocks
-from eebench.backbones.base import Backbone
+from eebench.api import Backbone, TrainStep, inner_blocks
 from eebench.errors import UserError
 from eebench.parts import LinearExit, joint_loss
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from eebench.check import check_method
-from eebench.registry import Registry
+from eebench.plugins.check import check_method
+from eebench.plugins.registry import Registry
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -11,12 +11,10 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from eebench.api import ExitRule, Features, Layout, Method, Phase, TrainStep
-from eebench.backbones.base import Backbone, Inputs
+from eebench.api import Backbone, ExitRule, Features, Inputs, Layout, Method, Phase, Task, TrainStep
 from eebench.backbones.vit import ViT
-from eebench.data.base import Task
+from eebench.engine.model import EarlyExitModel
 from eebench.measure.replay import replay as engine_replay
-from eebench.model import EarlyExitModel
 
 CLASSES = 3
 SAMPLES = 66  # more than one batch at every size below
@@ -255,7 +253,7 @@ def train_step(
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(phase.trains(name))
         parameter.grad = None
-    if not any(p.requires_grad for p in model.backbone.parameters()):  # as eebench.train._freeze does
+    if not any(p.requires_grad for p in model.backbone.parameters()):  # as eebench.engine.train._freeze does
         model.backbone.eval()
     for head in model.exits.children():
         if not any(p.requires_grad for p in head.parameters()):

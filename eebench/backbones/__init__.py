@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from eebench.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from eebench.backbones.base import Backbone
+    from eebench.api import Backbone
 
 __all__ = ["ALIASES", "HUB", "create", "known"]
 

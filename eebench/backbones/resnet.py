@@ -11,8 +11,7 @@ import torch
 from timm.models.resnet import ResNet as TimmResNet
 from torch import Tensor, nn
 
-from eebench.api import Features, Layout
-from eebench.backbones.base import Backbone
+from eebench.api import Backbone, Features, Layout
 
 __all__ = ["SMALL_IMAGE", "ResNet", "build", "small_stem"]
 

@@ -11,8 +11,7 @@ import torch
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
-from eebench.api import Features, Layout
-from eebench.backbones.base import Backbone
+from eebench.api import Backbone, Features, Layout
 from eebench.backbones.vit import check_patches
 
 __all__ = ["Swin", "build", "fitting_window"]

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
-from eebench.api import Features, Layout
-from eebench.backbones.base import Backbone
+from eebench.api import Backbone, Features, Layout
 from eebench.backbones.hub import load
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from eebench.api import Features, Layout
-from eebench.backbones.base import Backbone
+from eebench.api import Backbone, Features, Layout
 from eebench.errors import UserError
 
 __all__ = ["ViT", "build", "check_patches"]

@@ -16,8 +16,8 @@ import timm.models.vision_transformer
 from timm.models import adapt_input_conv
 from torch import nn
 
+from eebench.api import Backbone
 from eebench.backbones import ALIASES
-from eebench.backbones.base import Backbone
 from eebench.backbones.checkpoint import State, read_weights, some, weights_sha256
 from eebench.backbones.resnet import ResNet
 from eebench.backbones.swin import Swin

@@ -11,34 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-__all__ = ["Batch", "Data", "Split", "Task", "batches", "content_sha256", "split_indices", "split_sha256"]
+from eebench.api import Task
+
+__all__ = ["Batch", "Data", "Split", "batches", "content_sha256", "split_indices", "split_sha256"]
 
 SALT = "eebench-split-v1"
 PEEKED = 64  # images of a split that its fingerprint reads: all of them would take as long as an epoch
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is predicted and how it is scored."""
-
-    kind: str = "classification"  # or "regression"
-    classes: int = 2  # outputs of a classifier; 1 for regression
-    metric: str = "accuracy"  # accuracy | mcc | f1 | accuracy_f1 | pearson_spearman
-    labels: tuple[str, ...] = ()
-
-    @property
-    def outputs(self) -> int:
-        """Width of the logits."""
-        return 1 if self.kind == "regression" else self.classes
-
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Per-sample loss (B,): cross-entropy in nats, or the squared error."""
-        if self.kind == "regression":
-            return F.mse_loss(logits[:, 0], targets.to(logits.dtype), reduction="none")
-        return F.cross_entropy(logits, targets, reduction="none")
 
 
 @dataclass

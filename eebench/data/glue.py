@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eebench.data.base import Data, Task
+from eebench.api import Task
+from eebench.data.base import Data
 from eebench.data.hub import load_dataset
 from eebench.data.names import GLUE
 from eebench.data.text import text_data

@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from eebench.data.base import Data, Split, Task
+from eebench.api import Task
+from eebench.data.base import Data, Split
 from eebench.data.names import SMALL, patch_size_for
 from eebench.data.splits import Part, divide
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from eebench.data.base import Data, Split, Task
+from eebench.api import Task
+from eebench.data.base import Data, Split
 from eebench.data.names import patch_size_for
 from eebench.data.splits import SHARES, divide
 

@@ -14,8 +14,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from eebench.api import Task
 from eebench.data import disk
-from eebench.data.base import Data, Split, Task
+from eebench.data.base import Data, Split
 from eebench.data.splits import Part, divide
 from eebench.errors import UserError
 

@@ -24,7 +24,6 @@ _EXPORTS = {  # module -> the public names it lends to this package; add a line 
         " reliability softmax"
     ),
     "conformal": "ConformalReport ExitSets conformal_general conformal_mondrian conformal_quantile lac_sets",
-    "energy": "Energy NvmlMeter measure_energy",
     "quality": "METRICS per_sample_correct score",
     "risk": "RiskControl accuracy_gap risk_control samples_needed",
     "statistics": (

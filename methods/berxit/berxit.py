@@ -10,9 +10,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eebench.api import ExitHead, ExitOutput, ExitRule, Features, Knob, Layout, Method, Phase, Recipe, Rows, TrainStep
-from eebench.backbones.base import Backbone
-from eebench.data.base import Task
+from eebench.api import (
+    Backbone,
+    ExitHead,
+    ExitOutput,
+    ExitRule,
+    Features,
+    Knob,
+    Layout,
+    Method,
+    Phase,
+    Recipe,
+    Rows,
+    Task,
+    TrainStep,
+)
 from eebench.errors import UserError
 from eebench.parts import LinearExit
 from eebench.rules import Below, Confidence

@@ -10,9 +10,20 @@ from timm.layers import Mlp
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from eebench.api import ExitHead, ExitOutput, ExitRule, Features, Layout, Method, Phase, Recipe, Rows, TrainStep
-from eebench.backbones.base import Backbone
-from eebench.data.base import Task
+from eebench.api import (
+    Backbone,
+    ExitHead,
+    ExitOutput,
+    ExitRule,
+    Features,
+    Layout,
+    Method,
+    Phase,
+    Recipe,
+    Rows,
+    Task,
+    TrainStep,
+)
 from eebench.errors import UserError
 from eebench.parts import LinearExit, joint_loss
 from eebench.rules import Entropy

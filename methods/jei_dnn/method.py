@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eebench.api import (
+    Backbone,
     ExitHead,
     ExitOutput,
     ExitRule,
@@ -20,12 +21,11 @@ from eebench.api import (
     Phase,
     Recipe,
     Rows,
+    Task,
     TrainStep,
     Visit,
     only,
 )
-from eebench.backbones.base import Backbone
-from eebench.data.base import Task
 from eebench_methods.common import exit_blocks
 from eebench_methods.jei_dnn.gates import (
     GateBias,

@@ -8,9 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from eebench.api import ExitHead, ExitRule, Method, Phase, Recipe, TrainStep, only
-from eebench.backbones.base import Backbone
-from eebench.data.base import Task
+from eebench.api import Backbone, ExitHead, ExitRule, Method, Phase, Recipe, Task, TrainStep, only
 from eebench.rules import Confidence
 from eebench_methods.common import exit_blocks
 from eebench_methods.lgvit.heads import LGViTExit, default_positions, head_plan, is_pyramid

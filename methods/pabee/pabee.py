@@ -8,8 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from eebench.api import ExitHead, ExitOutput, ExitRule, Knob, Method, Phase, Recipe, Rows
-from eebench.backbones.base import Backbone
+from eebench.api import Backbone, ExitHead, ExitOutput, ExitRule, Knob, Method, Phase, Recipe, Rows
 from eebench_methods.common import depth_weighted_loss, exit_blocks, linear_exits
 
 __all__ = ["PABEE", "PABEEOptions", "Patience"]

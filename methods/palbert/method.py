@@ -9,9 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from eebench.api import ExitHead, ExitRule, Method, Phase, Recipe, Rows, TrainStep
-from eebench.backbones.base import Backbone
-from eebench.data.base import Task
+from eebench.api import Backbone, ExitHead, ExitRule, Method, Phase, Recipe, Rows, Task, TrainStep
 from eebench_methods.pondernet.halting import QExit, geometric_prior, halting_loss, log_halting
 from eebench_methods.pondernet.heads import HaltingExit, poolers
 

@@ -9,9 +9,20 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from eebench.api import ExitHead, ExitOutput, ExitRule, Knob, Method, Phase, Recipe, Rows, TrainStep, entropy
-from eebench.backbones.base import Backbone
-from eebench.data.base import Task
+from eebench.api import (
+    Backbone,
+    ExitHead,
+    ExitOutput,
+    ExitRule,
+    Knob,
+    Method,
+    Phase,
+    Recipe,
+    Rows,
+    Task,
+    TrainStep,
+    entropy,
+)
 from eebench.parts import joint_loss
 from eebench.rules import quantile_grid
 from eebench_methods.common import exit_blocks, linear_exits

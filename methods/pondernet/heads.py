@@ -7,8 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from eebench.api import ExitHead, ExitOutput, Features, Layout, Rows
-from eebench.backbones.base import Backbone
+from eebench.api import Backbone, ExitHead, ExitOutput, Features, Layout, Rows
 
 __all__ = ["FinalNorm", "HaltingExit", "MixtureExit", "Pooler", "poolers"]
 

@@ -10,9 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from eebench.api import ExitHead, ExitRule, Method, Phase, Recipe, TrainStep
-from eebench.backbones.base import Backbone
-from eebench.data.base import Task
+from eebench.api import Backbone, ExitHead, ExitRule, Method, Phase, Recipe, Task, TrainStep
 from eebench_methods.pondernet.halting import (
     QExit,
     SampledExit,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from eebench.api import (
+    Backbone,
     ExitHead,
     ExitOutput,
     ExitRule,
@@ -18,13 +19,12 @@ from eebench.api import (
     Phase,
     Recipe,
     Rows,
+    Task,
     TrainStep,
     Visit,
     only,
     top_probability,
 )
-from eebench.backbones.base import Backbone
-from eebench.data.base import Task
 from eebench.parts import LinearExit
 from eebench.rules import Confidence
 from eebench_methods.common import exit_blocks, linear_exits, needs_norm

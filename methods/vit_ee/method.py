@@ -9,9 +9,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
-from eebench.api import ExitHead, ExitRule, Method, Phase, TrainStep, only
-from eebench.backbones.base import Backbone
-from eebench.data.base import Task
+from eebench.api import Backbone, ExitHead, ExitRule, Method, Phase, Task, TrainStep, only
 from eebench.parts import joint_loss
 from eebench.rules import Confidence
 from eebench_methods.common import exit_blocks

@@ -9,9 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from eebench.api import ExitHead, ExitOutput, ExitRule, Features, Method, Phase, Recipe, Rows, TrainStep
-from eebench.backbones.base import Backbone
-from eebench.data.base import Task
+from eebench.api import Backbone, ExitHead, ExitOutput, ExitRule, Features, Method, Phase, Recipe, Rows, Task, TrainStep
 from eebench.rules import Confidence
 from eebench_methods.common import exit_blocks
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from eebench.api import Features
-from eebench.backbones.base import Backbone
-from eebench.model import EarlyExitModel
+from eebench.api import Backbone, Features
+from eebench.engine.model import EarlyExitModel
 from eebench.parts import LinearExit
 from eebench.rules import Confidence
 

@@ -17,8 +17,8 @@ from transformers import AutoModel, AutoTokenizer
 
 from eebench.api import Features
 from eebench.backbones.text import TextBackbone, create_text
-from eebench.measure.macs import exit_costs
-from eebench.model import EarlyExitModel
+from eebench.engine.macs import exit_costs
+from eebench.engine.model import EarlyExitModel
 from eebench.parts import LinearExit
 from eebench.rules import Confidence
 

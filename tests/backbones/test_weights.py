@@ -21,8 +21,8 @@ from eebench.backbones.resnet import ResNet, small_stem
 from eebench.backbones.swin import Swin
 from eebench.backbones.vit import ViT
 from eebench.backbones.weights import fit_weights, load_weights
+from eebench.engine.model import EarlyExitModel
 from eebench.errors import UserError
-from eebench.model import EarlyExitModel
 from eebench.parts import LinearExit
 
 VIT = {"img_size": 24, "patch_size": 4, "embed_dim": 32, "depth": 3, "num_heads": 2, "num_classes": 7}

@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from eebench.api import Task
 from eebench.data import load
-from eebench.data.base import PEEKED, Data, Split, Task, content_sha256
+from eebench.data.base import PEEKED, Data, Split, content_sha256
 
 
 def texts(**changed):

@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from eebench.api import ExitOutput
-from eebench.data.base import Task
+from eebench.api import ExitOutput, Task
 from eebench.errors import UserError
-from eebench.registry import Registry
+from eebench.plugins.registry import Registry
 from eebench_methods.berxit import BERxiT, uncertainty_targets
 from tests.walk import (
     BACKBONES,

@@ -9,11 +9,10 @@ from scipy.stats import entropy as scipy_entropy
 from torch import nn
 from torch.nn import functional as F
 
-from eebench.api import ExitOutput, Features
-from eebench.data.base import Task
+from eebench.api import ExitOutput, Features, Task
 from eebench.errors import UserError
 from eebench.parts import LinearExit
-from eebench.registry import Registry
+from eebench.plugins.registry import Registry
 from eebench_methods.branchynet import BlockExit, BranchyNet, MlpExit, branch_weights
 from tests.walk import (
     BACKBONES,

@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from eebench.api import Phase
-from eebench.data.base import Task
+from eebench.api import Phase, Task
+from eebench.engine.model import EarlyExitModel
 from eebench.errors import UserError
-from eebench.model import EarlyExitModel
 from eebench_methods.common import depth_weighted_loss, exit_blocks, linear_exits
 from tests.walk import TinyPyramid, TinyText, classes_for, inputs_for, tiny_vit, train_step
 

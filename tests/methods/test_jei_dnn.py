@@ -9,9 +9,9 @@ from scipy import special, stats
 from torch import nn
 from torch.nn import functional as F
 
-from eebench.data.base import Task
-from eebench.measure.macs import exit_costs
-from eebench.registry import Registry
+from eebench.api import Task
+from eebench.engine.macs import exit_costs
+from eebench.plugins.registry import Registry
 from eebench_methods.jei_dnn import JEIDNN
 from eebench_methods.jei_dnn.gates import (
     exit_probabilities,

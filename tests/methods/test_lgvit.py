@@ -11,15 +11,15 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from eebench.api import Features, Layout
+from eebench.api import Features, Layout, Task
 from eebench.backbones.vit import ViT
-from eebench.data.base import Data, Split, Task
+from eebench.data.base import Data, Split
+from eebench.engine.features import FeatureCache
+from eebench.engine.model import EarlyExitModel
+from eebench.engine.train import Plan, fit
 from eebench.errors import UserError
-from eebench.features import FeatureCache
-from eebench.model import EarlyExitModel
-from eebench.registry import Registry
+from eebench.plugins.registry import Registry
 from eebench.rules import Confidence
-from eebench.train import Plan, fit
 from eebench_methods.lgvit import LGViT, LGViTOptions
 from eebench_methods.lgvit.heads import GlobalAggregation, LGViTExit, LocalPerception, default_positions, head_plan
 from eebench_methods.lgvit.losses import (

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from eebench.data.base import Task
-from eebench.registry import Registry
+from eebench.api import Task
+from eebench.plugins.registry import Registry
 from eebench_methods.pabee import PABEE, Patience
 from tests.walk import (
     BACKBONES,

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from eebench.data.base import Task
-from eebench.measure.macs import exit_costs
-from eebench.registry import Registry
+from eebench.api import Task
+from eebench.engine.macs import exit_costs
+from eebench.plugins.registry import Registry
 from eebench_methods.palbert import PALBERT
 from eebench_methods.palbert.method import learned_log_halting, normal_prior
 from eebench_methods.pondernet.halting import QExit

@@ -8,9 +8,8 @@ import torch
 from scipy.stats import entropy as scipy_entropy
 from torch.nn import functional as F
 
-from eebench.api import ExitOutput
-from eebench.data.base import Task
-from eebench.registry import Registry
+from eebench.api import ExitOutput, Task
+from eebench.plugins.registry import Registry
 from eebench_methods.pcee import PCEE, PatientConfidence, exit_weights
 from tests.walk import (
     BACKBONES,

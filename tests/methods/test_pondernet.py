@@ -8,10 +8,9 @@ import torch
 from scipy import stats
 from torch.nn import functional as F
 
-from eebench.api import ExitOutput
-from eebench.data.base import Task
-from eebench.measure.macs import exit_costs
-from eebench.registry import Registry
+from eebench.api import ExitOutput, Task
+from eebench.engine.macs import exit_costs
+from eebench.plugins.registry import Registry
 from eebench_methods.palbert import PALBERT
 from eebench_methods.pondernet import PonderNet
 from eebench_methods.pondernet.halting import (

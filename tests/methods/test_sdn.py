@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from eebench.api import ExitOutput
-from eebench.data.base import Task
-from eebench.registry import Registry
+from eebench.api import ExitOutput, Task
+from eebench.plugins.registry import Registry
 from eebench_methods.sdn import SDN, keep_most_confident, ramp
 from tests.walk import (
     BACKBONES,

@@ -10,13 +10,12 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from eebench.api import Features, Layout
+from eebench.api import Features, Layout, Task
 from eebench.backbones.vit import ViT
-from eebench.data.base import Task
+from eebench.engine.macs import exit_costs
+from eebench.engine.model import EarlyExitModel
 from eebench.errors import UserError
-from eebench.measure.macs import exit_costs
-from eebench.model import EarlyExitModel
-from eebench.registry import Registry
+from eebench.plugins.registry import Registry
 from eebench.rules import Confidence
 from eebench_methods.vit_ee import ViTEE, ViTEEOptions
 from eebench_methods.vit_ee.heads import ConvExit, MixerExit, MLPExit, ResMLPExit, TransformerExit

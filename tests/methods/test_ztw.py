@@ -6,10 +6,10 @@ import torch
 from scipy import special, stats
 from torch.nn import functional as F
 
-from eebench.data.base import Task
-from eebench.measure.macs import exit_costs
-from eebench.registry import Registry
-from eebench.train import Plan, _freeze, _optimizer
+from eebench.api import Task
+from eebench.engine.macs import exit_costs
+from eebench.engine.train import Plan, _freeze, _optimizer
+from eebench.plugins.registry import Registry
 from eebench_methods.ztw import ZTW
 from eebench_methods.ztw.method import GeometricEnsemble
 from tests.walk import (

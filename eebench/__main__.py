@@ -1,0 +1,5 @@
+"""``python -m eebench``."""
+
+from eebench.cli import main
+
+main()

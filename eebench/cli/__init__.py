@@ -1,0 +1,60 @@
+"""The command line, one file a command. It starts fast: torch, timm and pandas are imported when work begins."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+import typer
+
+from eebench.cli.check import check
+from eebench.cli.cost import cost
+from eebench.cli.info import info
+from eebench.cli.input import say
+from eebench.cli.listing import listing
+from eebench.cli.new import new
+from eebench.cli.report import report
+from eebench.cli.run import run
+from eebench.cli.show import show
+from eebench.cli.tune import tune
+from eebench.errors import UserError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="eebench",
+    help="Fair, honest benchmarks of early-exit methods for transformers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "run": run, "report": report, "cost": cost, "tune": tune, "list": listing,
+    "show": show, "check": check, "new": new, "info": info,
+}  # fmt: skip
+for _name, _command in _COMMANDS.items():
+    app.command(_name)(_command)
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def main() -> NoReturn:
+    """Entry point: user errors become one line and exit status 2."""
+    try:
+        status = app(standalone_mode=False) or 0
+    except UserError as error:
+        status = say(f"error: {' '.join(str(error).split())}", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    except typer.Exit as error:
+        status = error.exit_code
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        words = " ".join(error.format_message().split())  # click's own usage errors; none where it has printed help
+        status = say(f"error: {words}", 2) if words else 2
+    if status == INTERRUPTED:  # versions of typer differ in what they make of it
+        say("interrupted; finished cells are kept and will be reused")
+    sys.exit(status)

@@ -1,0 +1,74 @@
+"""What the command line checks before any work: numbers, choices, folders, plugins. Nothing heavy is imported."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from eebench.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from eebench.plugins.registry import Registry
+
+__all__ = ["fail_if_broken", "numbers", "one_of", "run_directory", "say", "set_aside", "writable"]
+
+
+def run_directory(run: Path, results: Path) -> Path:
+    """The run itself, or the run of that name under ``results``."""
+    path = run if (run / "run.json").exists() else results / run
+    if not (path / "run.json").exists():
+        known = [p.parent.name for p in results.glob("*/run.json")]
+        raise UserError(f"no run at {run} (no run.json){did_you_mean(run.name, known)}")
+    return path
+
+
+def numbers(option: str, text: str, kind: type) -> tuple:
+    """Numbers separated by commas: at least one."""
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    if not items:
+        raise UserError(f"{option}: empty; give at least one number")
+    try:
+        return tuple(kind(item) for item in items)
+    except ValueError:
+        what = "whole numbers" if kind is int else "numbers"
+        raise UserError(f"{option}: '{text}' is not a list of {what} separated by commas") from None
+
+
+def one_of(option: str, value: str, known: tuple[str, ...]) -> str:
+    """The value, if it is among the known ones."""
+    if value not in known:
+        near = did_you_mean(value, known)
+        raise UserError(f"{option}: '{value}' is not one of {', '.join(known)}{near if 'did you mean' in near else ''}")
+    return value
+
+
+def writable(option: str, folder: Path) -> None:
+    """A folder that is a file, or lies where nothing may be written, is an error before hours of work, not after."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{option}: {folder} is a file")
+    parent = folder
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UserError(f"{option}: {folder} cannot be written to")
+
+
+def fail_if_broken(registry: Registry) -> None:
+    """A plugin file is named on the command line, so it was asked for."""
+    for reason in registry.broken.values():
+        raise UserError(reason)
+
+
+def set_aside(registry: Registry) -> None:
+    """Say which plugin files were left out, and go on."""
+    for reason in registry.broken.values():
+        say(f"set aside: {reason}")
+
+
+def say(text: str, status: int = 0) -> int:
+    """One line on standard error; returns the exit status it goes with."""
+    typer.echo(text, err=True)
+    return status

@@ -1,0 +1,23 @@
+"""Options that several commands share, and what they mean, said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["BackboneName", "DatasetName", "ImageSize", "Json", "Methods", "PatchSize", "Plugins", "Reports", "Results"]
+
+
+Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A Python file with further methods; repeatable.")]
+Methods = Annotated[
+    str, typer.Option("--methods", "-m", help="Comma-separated, with options: 'pabee[patience=3],lgvit'.")
+]
+BackboneName = Annotated[str, typer.Option("--backbone", "-b", help="See 'eebench list backbones'.")]
+DatasetName = Annotated[str, typer.Option("--dataset", "-d", help="See 'eebench list datasets'.")]
+ImageSize = Annotated[int | None, typer.Option(help="Side of the input image in pixels.")]
+PatchSize = Annotated[int | None, typer.Option(help="Side of a patch in pixels.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON and nothing else on standard output.")]
+Results = Annotated[Path, typer.Option(help="Folder of run directories.")]
+Reports = Annotated[Path, typer.Option(help="Folder of rendered reports.")]

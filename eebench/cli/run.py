@@ -1,0 +1,97 @@
+"""``eebench run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eebench.cli.input import fail_if_broken, numbers, one_of, say, set_aside, writable
+from eebench.cli.options import BackboneName, DatasetName, ImageSize, Methods, PatchSize, Plugins, Reports, Results
+from eebench.cli.report import render_and_print
+
+
+def run(
+    methods: Methods = "all",
+    backbone: BackboneName = "vit_micro",
+    dataset: DatasetName = "digits",
+    seeds: Annotated[str, typer.Option(help="Comma-separated training seeds.")] = "0",
+    budget: Annotated[str, typer.Option(help="smoke, quick, standard or paper.")] = "quick",
+    weights: Annotated[str, typer.Option(help="none, timm, or a .safetensors file or state dict.")] = "none",
+    data_dir: Annotated[Path | None, typer.Option(help="Where the data set lies.")] = None,
+    target: Annotated[str | None, typer.Option(help="A numeric CSV column to predict instead of 'label'.")] = None,
+    image_size: ImageSize = None,
+    patch_size: PatchSize = None,
+    thresholds: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated knob values to replay instead of each rule's own grid (not for whole-number knobs)."
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data, instead of the budget's.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate, instead of the default for the width.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Training batch size.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads; recorded.")] = None,
+    latency_batch_sizes: Annotated[str, typer.Option(help="Batch sizes to time.")] = "1",
+    latency_samples: Annotated[int | None, typer.Option(help="Test samples to time.")] = None,
+    energy: Annotated[
+        bool, typer.Option("--energy", help="Joules a sample as well (NVIDIA GPU, eebench[energy]).")
+    ] = False,
+    results: Results = Path("results"),
+    reports: Reports = Path("reports"),
+    plugin: Plugins = None,
+    force: Annotated[bool, typer.Option("--force", help="Redo finished cells.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and an estimate; start nothing.")] = False,
+) -> None:
+    """Train, stop early for real, measure and report: the main job."""
+    from eebench.plugins.registry import Registry, split_list
+    from eebench.runs.spec import make_spec
+
+    registry = Registry.installed(plugin)
+    names = split_list(methods)
+    for name in names if methods.strip() != "all" else ():
+        registry.get(name.partition("[")[0].strip())
+    fail_if_broken(registry)
+    spec = make_spec(
+        methods=tuple(names),
+        backbone=backbone,
+        dataset=dataset,
+        seeds=numbers("--seeds", seeds, int),
+        budget=one_of("--budget", budget, ("smoke", "quick", "standard", "paper")),
+        weights=weights,
+        data_dir=str(data_dir) if data_dir else None,
+        target=target,
+        image_size=image_size,
+        patch_size=patch_size,
+        thresholds=None if thresholds is None else numbers("--thresholds", thresholds, float),
+        epochs=epochs,
+        lr=lr,
+        batch_size=batch_size,
+        device=device,
+        threads=threads,
+        latency_batch_sizes=numbers("--latency-batch-sizes", latency_batch_sizes, int),
+        latency_samples=latency_samples,
+        energy=energy,
+    )
+    from eebench import data
+
+    data.check(dataset, data_dir, image_size=image_size, target=target)
+    writable("--results", results)
+    writable("--reports", reports)
+
+    from eebench.progress import Reporter
+    from eebench.runs.runner import execute
+
+    if dry_run:
+        from eebench.runs.plan import print_plan
+
+        print_plan(spec, registry, results)
+        return
+    outcome = execute(spec, registry, results, reporter=Reporter(), force=force)
+    set_aside(registry)
+    render_and_print(outcome.path, reports)
+    if outcome.failed:
+        names = sorted({cell["label"] for cell in outcome.failed})
+        raise SystemExit(say(f"failed: {', '.join(names)} (see the report)", 1))

@@ -1,0 +1,1 @@
+"""One trained model: walked, trained, traced, counted."""

@@ -1,0 +1,1 @@
+"""Find, describe, check and start a method."""

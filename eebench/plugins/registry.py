@@ -1,0 +1,307 @@
+"""Finding methods: entry points of the group ``eebench.methods`` and ``--plugin path.py`` files.
+
+Listing imports no method, so it is fast and a broken plugin cannot hurt the others; loading imports just the one asked
+for. What a person types, ``pabee[patience=3]``, is parsed and checked here.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+import importlib.util
+import math
+import re
+import sys
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
+
+from eebench.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from eebench.api import Knob, Method, Task
+
+__all__ = ["GROUP", "Chosen", "Registry", "Source", "split_list"]
+
+GROUP = "eebench.methods"
+NAME = re.compile(r"[A-Za-z][\w.-]*")
+RESERVED = ("all", "backbone")  # every method, and the plain backbone's rows
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a method comes from."""
+
+    name: str
+    origin: str  # "eebench 0.1.0", or the plugin file
+    entry: EntryPoint | None = None
+    cls: type[Method] | None = None
+
+    def load(self) -> type[Method]:
+        """Import the method.
+
+        Raises:
+            UserError: the import fails, or what it finds is no Method.
+        """
+        from eebench.api import Method
+
+        if self.cls is not None:
+            return self.cls
+        assert self.entry is not None
+        try:
+            loaded = self.entry.load()
+        except (Exception, SystemExit) as error:  # a plugin may raise anything while it is imported
+            raise UserError(self._cannot(error)) from error
+        if not (isinstance(loaded, type) and issubclass(loaded, Method)):
+            raise UserError(f"method '{self.name}' ({self.origin}): {self.entry.value} is not an eebench.api.Method")
+        return loaded
+
+    def fault(self) -> str | None:
+        """What can be seen to be wrong without importing the method: its module is not there, or is no Python."""
+        if self.entry is None:
+            return None
+        try:
+            found = importlib.util.find_spec(self.entry.module)
+            if found is None:
+                raise ModuleNotFoundError(f"No module named '{self.entry.module}'")
+            if found.origin is not None and found.origin.endswith(".py"):
+                ast.parse(Path(found.origin).read_bytes())
+        except (Exception, SystemExit) as error:  # finding a module imports the packages around it
+            return self._cannot(error)
+        return None
+
+    def _cannot(self, error: BaseException) -> str:
+        return f"method '{self.name}' ({self.origin}) cannot be imported: {type(error).__name__}: {_one_line(error)}"
+
+    def card(self) -> Path | None:
+        """The method's README.md, found without importing the method; None when it has none."""
+        if self.entry is None:
+            assert self.cls is not None
+            path = Path(sys.modules[self.cls.__module__].__file__ or "")
+        else:
+            try:
+                found = importlib.util.find_spec(self.entry.module)
+            except (Exception, SystemExit):  # a broken parent package: the card is lost, loading will say why
+                return None
+            if found is None or found.origin is None:
+                return None
+            path = Path(found.origin)
+        readme = path.parent / "README.md"
+        return readme if path.name == "__init__.py" and readme.exists() else None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A method as asked for: the class, its options, and the knob if the person pinned it."""
+
+    label: str  # canonical: name, or name[key=value,…]
+    cls: type[Method]
+    options: Any
+    pinned: float | None = None
+    trained: str = ""  # the label without a pinned knob: what training depends on
+
+    def __post_init__(self) -> None:
+        if not self.trained:
+            object.__setattr__(self, "trained", self.label)
+
+    def create(self, task: Task) -> Method:
+        """The method for a task."""
+        return self.cls(self.options, task)
+
+
+@dataclass
+class Registry:
+    """Every method there is, by name."""
+
+    sources: dict[str, Source] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)  # plugin files and methods set aside, and why
+
+    @classmethod
+    def installed(cls, plugins: list[Path] | None = None) -> Registry:
+        """Entry points first, then plugin files; a plugin file that fails is set aside in ``broken``.
+
+        Raises:
+            UserError: two sources bring the same name.
+        """
+        registry = cls()
+        for entry in entry_points(group=GROUP):
+            dist = entry.dist
+            origin = f"{dist.name} {dist.version}" if dist else entry.value
+            registry._add(Source(entry.name, origin, entry))
+        for path in plugins or []:
+            try:
+                methods = _methods_in(path)
+            except UserError as error:
+                registry.broken[str(path)] = str(error)
+                continue
+            for method in methods:
+                registry._add(Source(method.name, str(path), cls=method))
+        registry.sources = dict(sorted(registry.sources.items()))
+        return registry
+
+    def _add(self, source: Source) -> None:
+        if not NAME.fullmatch(source.name) or source.name in RESERVED:
+            why = (
+                "is taken" if source.name in RESERVED else "needs a letter first, then letters, digits, '_', '-' or '.'"
+            )
+            raise UserError(f"'{source.name}' ({source.origin}) is no name for a method: it {why}")
+        first = self.sources.get(source.name)
+        if first is not None and (first.origin, first.entry) != (source.origin, source.entry):
+            raise UserError(
+                f"two methods are called '{source.name}': one from {first.origin}, one from {source.origin}"
+            )
+        self.sources[source.name] = source
+
+    def get(self, name: str) -> Source:
+        """The source of a method, or a UserError with a did-you-mean."""
+        if name not in self.sources:
+            raise UserError(f"unknown method '{name}'{did_you_mean(name, self.sources)}")
+        return self.sources[name]
+
+    def choose(self, text: str) -> list[Chosen]:
+        """Parse ``pabee[patience=3],lgvit`` (or ``all``) and check every option.
+
+        ``all`` means every method that can be imported; the others are set aside in ``broken``.
+
+        Raises:
+            UserError: unknown method, option or value; a method twice; a method asked for that cannot be imported.
+        """
+        names = self._importable() if text.strip() == "all" else split_list(text)
+        if not names:
+            raise UserError("no method asked for; name one or more, or 'all'")
+        chosen = [self._choose(name) for name in names]
+        labels = [c.label for c in chosen]
+        twice = {label for label in labels if labels.count(label) > 1}
+        if twice:
+            raise UserError(f"method asked for twice: {', '.join(sorted(twice))}")
+        return chosen
+
+    def _importable(self) -> list[str]:
+        names = []
+        for name, source in self.sources.items():
+            try:
+                source.load()
+                names.append(name)
+            except UserError as error:
+                self.broken[name] = str(error)
+        return names
+
+    def _choose(self, text: str) -> Chosen:
+        name, bracket, rest = text.partition("[")
+        name = name.strip()
+        if bracket and not rest.endswith("]"):
+            raise UserError(f"'{text}': the options' closing bracket is missing")
+        cls = self.get(name).load()
+        pairs = [_pair(item, text) for item in split_list(rest.removesuffix("]"))] if bracket else []
+        typed = dict(pairs)
+        if len(typed) < len(pairs):
+            raise UserError(f"'{text}': an option is given twice")
+        return _checked(name, cls, typed)
+
+
+def split_list(text: str) -> list[str]:
+    """Split at commas outside square brackets; empty items vanish."""
+    items, depth, current = [], 0, ""
+    for char in text:
+        depth += (char == "[") - (char == "]")
+        if char == "," and depth == 0:
+            items.append(current)
+            current = ""
+        else:
+            current += char
+    return [item.strip() for item in [*items, current] if item.strip()]
+
+
+def _pair(item: str, text: str) -> tuple[str, str]:
+    key, equals, value = item.partition("=")
+    if not equals:
+        raise UserError(f"'{text}': option '{item}' has no value; write {item}=VALUE")
+    return key.strip(), value.strip()
+
+
+def _checked(name: str, cls: type[Method], typed: dict[str, str]) -> Chosen:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        hints = get_type_hints(cls.Options)
+        fields = [f.name for f in dataclasses.fields(cls.Options)]
+    except (AttributeError, NameError, TypeError) as error:
+        raise UserError(f"method '{name}': its Options are no readable dataclass: {_one_line(error)}") from error
+    own = {key: value for key, value in typed.items() if key in fields}
+    values: dict[str, Any] = {}
+    for key, value in own.items():
+        raw: Any = value.split("+") if "tuple" in str(hints[key]) or get_origin(hints[key]) is tuple else value
+        if value.lower() == "none":
+            raw = None
+        try:
+            values[key] = TypeAdapter(hints[key]).validate_python(raw)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise UserError(f"method '{name}': option {key}={value} is not valid: {reason}") from None
+        if isinstance(values[key], float) and not math.isfinite(values[key]):
+            raise UserError(f"method '{name}': option {key}={value} is not a finite number")
+    options, knob = _made(name, cls, values)
+    pinned = None
+    for key in typed.keys() - set(fields):
+        if key != knob.name:
+            raise UserError(f"method '{name}' has no option '{key}'{did_you_mean(key, [*fields, knob.name])}")
+        try:
+            pinned = float(typed[key])
+        except ValueError:
+            raise UserError(f"method '{name}': {key}={typed[key]} is not a number") from None
+        if not math.isfinite(pinned):
+            raise UserError(f"method '{name}': {key}={typed[key]} is not a finite number")
+        if knob.integer and pinned != int(pinned):
+            raise UserError(f"method '{name}': {key}={typed[key]} is not a whole number")
+    labels = [
+        name + (f"[{','.join(f'{k}={typed[k]}' for k in keys)}]" if keys else "")
+        for keys in (sorted(typed), sorted(typed.keys() & set(fields)))
+    ]
+    return Chosen(labels[0], cls, options, pinned, trained=labels[1])
+
+
+def _made(name: str, cls: type[Method], values: dict[str, Any]) -> tuple[Any, Knob]:
+    """The options, and the knob of the rule they make."""
+    from eebench.api import Task
+
+    try:
+        options = cls.Options(**values)
+        return options, cls(options, Task(classes=2)).rule().knob
+    except (ValueError, TypeError) as error:
+        raise UserError(f"method '{name}': {_one_line(error)}") from None
+    except Exception as error:  # a stranger's rule may raise anything
+        raise UserError(f"method '{name}': its rule() raised {type(error).__name__}: {_one_line(error)}") from error
+
+
+def _methods_in(path: Path) -> list[type[Method]]:
+    from eebench.api import Method
+
+    if not path.is_file():
+        raise UserError(f"plugin file {path} does not exist")
+    # the whole path, not the stem alone: of two files with one name, the second would pass for the first one's source
+    module_name = f"eebench_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"plugin file {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses and get_type_hints look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # a plugin may raise anything while it is imported
+        del sys.modules[module_name]
+        raise UserError(f"plugin {path} cannot be imported: {type(error).__name__}: {_one_line(error)}") from error
+    found = [
+        thing
+        for thing in vars(module).values()
+        if isinstance(thing, type) and issubclass(thing, Method) and thing.__module__ == module_name
+    ]
+    methods = [thing for thing in found if getattr(thing, "name", None)]
+    if not methods:
+        raise UserError(f"plugin {path} defines no eebench.api.Method with a name")
+    return methods
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or "no message"

@@ -1,0 +1,84 @@
+"""``eebench cost``: parameters and MACs of early exit on a backbone, before anything is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from eebench import backbones
+from eebench.api import Backbone, Task
+from eebench.engine.macs import ExitCosts, exit_costs
+from eebench.engine.model import EarlyExitModel
+from eebench.errors import UserError
+from eebench.plugins.registry import Chosen
+from eebench.runs.cells import parameters, text_of_length
+
+__all__ = ["cost_tables"]
+
+
+def cost_tables(
+    methods: list[Chosen],
+    backbone: str,
+    classes: int,
+    image_size: int | None = None,
+    patch_size: int | None = None,
+    tokens: int = 128,
+) -> dict[str, dict[str, Any]]:
+    """Costs per method.
+
+    Returns:
+        By method label: ``params_m`` and ``params_backbone_m`` (millions), and ``exits``: a row per exit and one,
+        ``exit = "none"``, for a sample that never stops, each with ``gmacs`` up to and including that exit, its parts
+        ``gmacs_backbone``, ``gmacs_heads`` and ``gmacs_gates``, and the two speed-ups that need no clock. A method
+        that makes no sense on the backbone has ``skipped`` instead.
+
+    Raises:
+        UserError: no such backbone, or sizes that it cannot be built with or does not take.
+    """
+    task = Task(classes=classes)
+    tables: dict[str, dict[str, Any]] = {}
+    for chosen in methods:
+        net = backbones.create(backbone, outputs=classes, image_size=image_size, patch_size=patch_size)
+        why = chosen.cls.skip(net, task)
+        if why is not None:
+            tables[chosen.label] = {"skipped": why}
+            continue
+        model = EarlyExitModel(net, chosen.create(task).build(net)).eval()
+        total, own, _ = parameters(model)
+        costs = exit_costs(model, _example(net, tokens))
+        tables[chosen.label] = {
+            "params_m": round(total / 1e6, 4),
+            "params_backbone_m": round(own / 1e6, 4),
+            "exits": _rows(costs, net.depth),
+        }
+    return tables
+
+
+def _rows(costs: ExitCosts, depth: int) -> list[dict[str, Any]]:
+    rows = []
+    last = len(costs.blocks) - 1
+    for i, block in enumerate(costs.blocks):
+        rows.append(
+            {
+                "exit": "none" if i == last else block,
+                "gmacs": round(float(costs.total[i]) / 1e9, 6),
+                "gmacs_backbone": round(float(costs.backbone[i]) / 1e9, 6),
+                "gmacs_heads": round(float(costs.heads[i]) / 1e9, 6),
+                "gmacs_gates": round(float(costs.gates[i]) / 1e9, 6),
+                "speedup_layers": round(depth / block, 4),
+                "speedup_macs": round(costs.plain / float(costs.total[i]), 4),
+            }
+        )
+    return rows
+
+
+def _example(net: Backbone, tokens: int) -> torch.Tensor | dict[str, torch.Tensor]:
+    adapter: Any = net
+    if net.modality == "text":
+        if tokens > adapter.max_tokens:
+            raise UserError(f"--tokens: {tokens} is more than the {adapter.max_tokens} tokens that the backbone takes")
+        return text_of_length(adapter.prepare(["a"]), tokens)
+    embed = getattr(adapter.net, "patch_embed", None)  # ViT and Swin know their size there, a ResNet's adapter itself
+    rows, columns = (adapter.image_size, adapter.image_size) if embed is None else embed.img_size
+    return torch.zeros(1, 3, rows, columns)

@@ -1,0 +1,55 @@
+"""What code made a cell: a finished cell is reused only while the code that would make it again is the same."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from eebench.api import Method
+
+__all__ = ["ENGINE", "engine_sha256", "method_sha256"]
+
+ENGINE = (
+    "api.py", "backbones", "data", "engine", "parts.py", "rules.py", "runs/cells.py", "runs/prepare.py", "runs/spec.py",
+)  # fmt: skip
+"""What trains, traces and counts. Scoring, timing and reporting are not here: they are done anew in every run."""
+
+
+@cache
+def engine_sha256() -> str:
+    """Fingerprint of eebench's own code that a cell's content depends on."""
+    here = Path(__file__).parents[1]
+    parts = [here / part for part in ENGINE]
+    return _sha256(file for part in parts for file in (part.rglob("*.py") if part.is_dir() else [part]))
+
+
+def method_sha256(cls: type[Method]) -> str:
+    """Fingerprint of a method's source, so that a changed method is retrained.
+
+    Its file, or every .py of its folder, and whatever else of its own top-level package these use.
+    """
+    path = Path(inspect.getfile(cls))
+    files = {path, *(path.parent.glob("*.py") if (path.parent / "__init__.py").exists() else ())}
+    found: set[str] = set()
+    todo = [cls.__module__]
+    while todo:
+        name = todo.pop()
+        if name in found or name not in sys.modules:
+            continue
+        found.add(name)
+        files.add(Path(sys.modules[name].__file__ or path))
+        used = vars(sys.modules[name]).values()
+        homes = {thing.__name__ if inspect.ismodule(thing) else getattr(thing, "__module__", None) for thing in used}
+        todo += [h for h in homes if isinstance(h, str) and h.partition(".")[0] == cls.__module__.partition(".")[0]]
+    return _sha256(files)
+
+
+def _sha256(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()

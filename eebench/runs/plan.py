@@ -1,0 +1,84 @@
+"""``--dry-run``: what a run would do, and about how long it would take. Nothing is trained, nothing is written."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from eebench.data.base import batches
+from eebench.engine.model import EarlyExitModel
+from eebench.engine.train import steps_per_epoch, trains_backbone
+from eebench.plugins.registry import Registry
+from eebench.runs.fingerprint import method_sha256
+from eebench.runs.prepare import Prepared, prepare
+from eebench.runs.spec import RunSpec
+
+__all__ = ["print_plan"]
+
+FROZEN_SHARE = 0.35  # a batch whose backbone is frozen, against one that trains it: no backward pass through the blocks
+
+
+def print_plan(spec: RunSpec, registry: Registry, results: Path) -> None:
+    """Print cells, phases, epochs and an estimate of the training time from a few timed batches."""
+    prepared = prepare(spec, registry)
+    spec = prepared.spec
+    console = Console(markup=False)  # labels have square brackets of their own
+    data = prepared.data
+    console.print(f"run {spec.run_name}", highlight=False)
+    console.print(
+        f"{data.name}: {len(data.train)} train, {len(data.val)} validation, {len(data.test)} test samples; "
+        f"{data.task.kind}, {data.task.metric}; seeds {list(spec.seeds)}; budget {spec.budget}; {prepared.device}",
+        highlight=False,
+    )
+    per_batch = _seconds_a_batch(prepared)
+    table = Table("cell", "phase", "trains", "epochs", "about")
+    total = 0.0
+    backbone = prepared.backbone()
+    width = max(layout.dim for layout in backbone.layouts)
+    cells = [("backbone", "backbone", "", [("backbone", True, prepared.base_plan(width).epochs)])]
+    for chosen in prepared.methods:
+        if chosen.label in prepared.skips:
+            table.add_row(chosen.label, f"skipped: {prepared.skips[chosen.label]}", "", "", "")
+            continue
+        method = chosen.create(data.task)
+        model = EarlyExitModel(backbone, method.build(backbone))
+        phases = [(p.name, trains_backbone(model, p), plan.epochs) for p, plan in prepared.plans(method, width)]
+        cells.append((chosen.label, chosen.trained, method_sha256(chosen.cls), phases))
+    for label, trained, code, phases in cells:
+        done = [s for s in spec.seeds if _exists(results, prepared.cell_id(trained, s, code))]
+        for name, whole, epochs in phases:
+            steps = epochs * steps_per_epoch(len(data.train), spec.batch_size or 32) * (len(spec.seeds) - len(done))
+            seconds = steps * per_batch * (1.0 if whole else FROZEN_SHARE)
+            total += seconds
+            note = "finished" if len(done) == len(spec.seeds) else f"{seconds:.0f} s"
+            table.add_row(label, name, "backbone and exits" if whole else "exits", str(epochs), note)
+    console.print(table)
+    console.print(
+        f"about {total / 60:.1f} minutes of training (timed batches: {per_batch * 1e3:.0f} ms each), then tracing and "
+        "latency; nothing was started",
+        highlight=False,
+    )
+
+
+def _exists(results: Path, cell_id: str) -> bool:
+    return any(results.glob(f"*/cells/{cell_id}/cell.json"))
+
+
+def _seconds_a_batch(prepared: Prepared) -> float:
+    """Seconds of one training step of the plain backbone: the median of three, after one to warm up."""
+    torch.manual_seed(0)
+    model = EarlyExitModel(prepared.backbone(), {}).to(prepared.device).train()
+    size = prepared.spec.batch_size or 32
+    batch = next(iter(batches(prepared.data.train, model.backbone.prepare, size, device=prepared.device)))
+    times = []
+    for _ in range(4):
+        start = time.perf_counter()
+        loss = prepared.data.task.loss(model.trace(batch.inputs)[-1].logits, batch.targets).mean()
+        loss.backward()
+        float(loss.detach())
+        times.append(time.perf_counter() - start)
+    return sorted(times[1:])[1]

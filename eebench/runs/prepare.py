@@ -1,0 +1,236 @@
+"""From a spec to everything a run needs, every mistake found before any work: methods, data, backbone, the plan."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from eebench import backbones, data
+from eebench.api import Backbone, Method, Phase
+from eebench.backbones.weights import load_weights, weights_sha256
+from eebench.data.base import Data, Split, content_sha256
+from eebench.engine.model import EarlyExitModel
+from eebench.engine.train import Plan, default_lr, phase_plans
+from eebench.errors import UserError
+from eebench.plugins.registry import Chosen, Registry
+from eebench.runs.fingerprint import engine_sha256
+from eebench.runs.spec import BUDGETS, Budget, RunSpec
+from eebench.schema import PROTOCOL_VERSION
+
+__all__ = ["Prepared", "prepare"]
+
+
+@dataclass
+class Prepared:
+    """A run that can start."""
+
+    spec: RunSpec
+    methods: list[Chosen]
+    data: Data
+    budget: Budget
+    device: torch.device
+    skips: dict[str, str]  # method label -> why it makes no sense here
+    weight_lines: list[str]
+    weights: str  # where the backbone's starting weights come from: none, timm, a file, "its own"
+    weights_sha: str
+    data_sha: str
+    depth: int  # blocks of the backbone
+    notes: list[str] = field(default_factory=list)  # what a reader of the results must know
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the backbone starts from pre-trained weights."""
+        return self.weights != "none"
+
+    def backbone(self) -> Backbone:
+        """A fresh backbone with its starting weights. Seed torch before calling."""
+        backbone, _ = _backbone(self.spec, self.data)
+        return backbone
+
+    def base_plan(self, width: int) -> Plan:
+        """The budget's common optimisation plan, which every method shares."""
+        spec = self.spec
+        return Plan(
+            epochs=spec.epochs or self.budget.epochs(len(self.data.train), pretrained=self.pretrained),
+            batch_size=spec.batch_size or 32,
+            lr=spec.lr or default_lr(width, pretrained=self.pretrained),
+            weight_decay=0.01 if self.pretrained else 0.05,
+        )
+
+    def method_epochs(self) -> int:
+        """Passes over the data that each method's phases share."""
+        return self.spec.epochs or self.budget.method_epochs(len(self.data.train), pretrained=self.pretrained)
+
+    def plans(self, method: Method, width: int) -> list[tuple[Phase, Plan]]:
+        """A method's phases, each with its plan."""
+        base, total = self.base_plan(width), self.method_epochs()
+        paper = self.spec.budget == "paper"
+        phases = list(method.phases())
+        return list(zip(phases, phase_plans(phases, total, base, paper=paper), strict=True))
+
+    def cell_id(self, label: str, seed: int, code: str) -> str:
+        """Name of a cell: readable, then a hash of everything that made it.
+
+        Args:
+            label: the method's, or ``backbone``.
+            seed: of the training.
+            code: fingerprint of the method's source, see :mod:`eebench.runs.fingerprint`.
+        """
+        from eebench import __version__
+
+        s = self.spec
+        made_of = {
+            "protocol": PROTOCOL_VERSION,
+            "eebench": __version__,
+            "engine": engine_sha256(),
+            "label": label,
+            "seed": seed,
+            "code": code,
+            "split": self.data.split_hash,
+            "data": self.data_sha,
+            "weights": self.weights_sha,
+            "spec": s.model_dump(
+                mode="json",
+                exclude={"methods", "seeds", "thresholds", "latency_batch_sizes", "latency_samples", "energy"},
+            ),
+        }
+        digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
+        slug = "".join(c if c.isalnum() or c in "_-." else "-" for c in label).strip("-")[:60]
+        return f"{slug}-s{seed}-{digest}"
+
+
+def prepare(spec: RunSpec, registry: Registry) -> Prepared:
+    """Check everything and load the data; raise a one-line UserError at the first thing wrong."""
+    for reason in registry.broken.values():
+        raise UserError(reason)
+    methods = registry.choose(",".join(spec.methods))
+    if spec.energy and _device(spec.device).type != "cuda":
+        raise UserError("--energy reads an NVIDIA GPU's counter; there is none here (use --device cuda on one)")
+    spec = spec.model_copy(update={"methods": tuple(m.label for m in methods)})
+    budget = BUDGETS[spec.budget]
+    device = _device(spec.device)
+    loaded = data.load(
+        spec.dataset,
+        data_dir=Path(spec.data_dir) if spec.data_dir else None,
+        image_size=spec.image_size,
+        target=spec.target,
+    )
+    if budget.max_samples is not None:
+        loaded = _fewer(loaded, budget.max_samples)
+    backbone, lines = _backbone(spec, loaded)
+    if backbone.modality != loaded.modality:
+        raise UserError(
+            f"backbone '{spec.backbone}' takes {backbone.modality}, but data set '{spec.dataset}' is {loaded.modality}"
+        )
+    lines += _truncated(backbone, loaded)
+    skips = {m.label: why for m in methods if (why := _skipped(m, backbone, loaded)) is not None}
+    weights, sha = _weights(spec, backbone)
+    prepared = Prepared(
+        spec, methods, loaded, budget, device, skips, lines, weights, sha, content_sha256(loaded), backbone.depth
+    )
+    prepared.notes += [budget.warning] if budget.warning else []
+    prepared.notes += _longer(prepared)
+    return prepared
+
+
+def _longer(prepared: Prepared) -> list[str]:
+    """Methods that train longer than the others, having more phases than the budget has epochs."""
+    found = []
+    total = prepared.method_epochs()
+    for chosen in prepared.methods:
+        if chosen.label in prepared.skips or prepared.spec.budget == "paper":
+            continue
+        phases = len(chosen.create(prepared.data.task).phases())
+        if phases > total:
+            found.append(f"{chosen.label} trains {phases} epochs, not {total}: one for each of its phases")
+    return found
+
+
+def _weights(spec: RunSpec, backbone: Backbone) -> tuple[str, str]:
+    """What the starting weights are called, and their fingerprint."""
+    if backbone.own_weights is not None:
+        return "its own", backbone.own_weights
+    if spec.weights in ("none", "timm"):
+        return spec.weights, spec.weights
+    return spec.weights, weights_sha256(Path(spec.weights))
+
+
+def _backbone(spec: RunSpec, loaded: Data) -> tuple[Backbone, list[str]]:
+    image_size = spec.image_size or loaded.image_size
+    patch_size = spec.patch_size or loaded.patch_size
+    backbone = backbones.create(
+        spec.backbone,
+        outputs=loaded.task.outputs,
+        image_size=image_size,
+        patch_size=patch_size,
+        channels=loaded.channels,
+    )
+    lines = load_weights(backbone, spec.weights, name=spec.backbone)
+    return backbone, [*backbone.notes, *lines]
+
+
+def _truncated(backbone: Backbone, loaded: Data) -> list[str]:
+    """What was cut: texts longer than the model takes, counted per split."""
+    count = getattr(backbone, "truncated", None)
+    if count is None:
+        return []
+    splits = {"train": loaded.train, "validation": loaded.val, "test": loaded.test}
+    cut = {name: count(list(split.inputs)) for name, split in splits.items()}
+    most = getattr(backbone, "max_tokens", "its longest")
+    return [f"{n} of {len(splits[name])} {name} texts truncated to {most} tokens" for name, n in cut.items() if n]
+
+
+def _skipped(chosen: Chosen, backbone: Backbone, loaded: Data) -> str | None:
+    """Why a method makes no sense here; None when it does, and can be built."""
+    try:
+        why = chosen.cls.skip(backbone, loaded.task)
+        if why is not None:
+            return why
+        method = chosen.create(loaded.task)
+        if len(EarlyExitModel(backbone, method.build(backbone)).blocks) < 2:
+            return "it places no exit before the last block"
+        total = sum(phase.share for phase in method.phases())
+    except UserError:
+        raise
+    except Exception as error:  # a stranger's method may raise anything
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        name = chosen.label.partition("[")[0]
+        raise UserError(f"method '{chosen.label}' cannot be built here: {reason}; try: eebench check {name}") from error
+    if abs(total - 1) > 1e-6:
+        raise UserError(f"method '{chosen.label}': the shares of its phases sum to {total:g}, not 1")
+    return None
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--device: '{name}' is no device; use auto, cpu or cuda") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device: eebench measures on cpu and cuda, not on {device.type}")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device: there is no CUDA device here; use cpu")
+    return device
+
+
+def _fewer(loaded: Data, most: int) -> Data:
+    """A fixed random subset of every split, for the smoke budget; its inputs are read once and kept."""
+
+    def some(split: Split, n: int) -> Split:
+        if len(split) <= n:
+            return split
+        rows = np.random.default_rng(0).permutation(len(split))[:n]
+        return Split([split.inputs[int(i)] for i in rows], split.targets[rows])
+
+    fewer = replace(
+        loaded, train=some(loaded.train, most), val=some(loaded.val, most // 2), test=some(loaded.test, most // 2)
+    )
+    fewer.augments = False
+    return fewer

@@ -1,0 +1,284 @@
+"""A run from end to end: prepare, train, trace, replay, choose on validation, score on test, time, record."""
+
+from __future__ import annotations
+
+import time
+import traceback
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from eebench.engine.features import FeatureCache
+from eebench.errors import UserError
+from eebench.plugins.cards import read_card
+from eebench.plugins.registry import Chosen, Registry
+from eebench.progress import Reporter
+from eebench.runs.cells import Cell, backbone_cell, method_cell, open_model
+from eebench.runs.environment import hold_memory
+from eebench.runs.finished import read
+from eebench.runs.live import Live, compare_live, spread
+from eebench.runs.prepare import Prepared, prepare
+from eebench.runs.record import run_record
+from eebench.runs.spec import RunSpec
+from eebench.runs.store import Store
+from eebench.runs.summaries import conformal_rows, summary_rows
+from eebench.runs.tables import Scored, attach_speedups, score_cell, score_plain
+from eebench.schema import TABLES
+from eebench.timing.paths import Entrant, Times, energy_rows, time_seed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Outcome", "execute", "run"]
+
+SAMPLES = {"smoke": 16, "quick": 100, "standard": 256, "paper": 256}
+ROUNDS = {"smoke": 2, "quick": 5, "standard": 7, "paper": 7}
+
+
+@dataclass
+class Outcome:
+    """Where a run's record is, and what became of each cell."""
+
+    path: Path
+    cells: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        """Cells that failed."""
+        return [cell for cell in self.cells if cell["status"] == "failed"]
+
+
+def run(
+    spec: RunSpec | None = None,
+    *,
+    results: str | Path = "results",
+    plugins: Sequence[str | Path] | None = None,
+    force: bool = False,
+    quiet: bool = True,
+    **values: Any,
+) -> dict[str, pd.DataFrame]:
+    """Run a benchmark from Python.
+
+    Args:
+        spec: what to run; or give its fields as keywords: ``run(methods=("pabee",), budget="smoke")``.
+        results: folder of run directories.
+        plugins: files with further methods.
+        force: redo finished cells.
+        quiet: no progress.
+        **values: fields of a RunSpec, when ``spec`` is not given.
+
+    Returns:
+        The run's tables by name (see ``eebench.schema.TABLES``) as data frames; ``.attrs["path"]`` of each is the run
+        directory, ``.attrs["failed"]`` the methods that failed and why, which is warned of as well.
+
+    Raises:
+        UserError: anything wrong with the input, before any work is done.
+    """
+    from eebench.runs.spec import make_spec
+
+    if spec is not None and values:
+        raise TypeError("give a spec or its fields, not both")
+    outcome = execute(
+        spec or make_spec(**values),
+        Registry.installed([Path(p) for p in plugins or []]),
+        Path(results),
+        reporter=Reporter(quiet=quiet),
+        force=force,
+    )
+    for cell in outcome.failed:
+        warnings.warn(f"{cell['label']} seed {cell['seed']} failed: {cell['reason']}", RuntimeWarning, stacklevel=2)
+    return read(outcome.path)
+
+
+def execute(
+    spec: RunSpec,
+    registry: Registry,
+    results: Path,
+    *,
+    reporter: Reporter,
+    force: bool = False,
+) -> Outcome:
+    """Do everything a spec asks for, reusing finished cells, and write the run directory."""
+    if results.exists() and not results.is_dir():
+        raise UserError(f"output directory {results} is a file")
+    if spec.threads is not None:
+        torch.set_num_threads(spec.threads)
+    hold_memory()
+    prepared = prepare(spec, registry)
+    prepared.notes += _unswept(prepared)
+    return _Run(prepared, registry, Store(results, prepared.spec.run_name), reporter, force).execute()
+
+
+def _unswept(prepared: Prepared) -> list[str]:
+    """Who cannot follow ``--thresholds``: a knob in whole numbers (patience) keeps its own grid.
+
+    Raises:
+        UserError: nobody can.
+    """
+    if prepared.spec.thresholds is None:
+        return []
+    task = prepared.data.task
+    asked = [chosen for chosen in prepared.methods if chosen.label not in prepared.skips]
+    own = [c.label for c in asked if c.pinned is not None or c.create(task).rule().knob.integer]
+    if asked and len(own) == len(asked):
+        raise UserError(f"--thresholds: none of {', '.join(own)} has a threshold to sweep")
+    return [f"--thresholds do not apply to {', '.join(own)}: their knobs keep their own values"] if own else []
+
+
+class _Run:
+    """The state of one run while it goes on."""
+
+    def __init__(self, prepared: Prepared, registry: Registry, store: Store, reporter: Reporter, force: bool) -> None:
+        self.prepared, self.registry, self.store = prepared, registry, store
+        self.reporter, self.force = reporter, force
+        self.spec = prepared.spec
+        self.depth = prepared.depth
+        self.outcome = Outcome(store.path)
+        self.tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
+
+    def execute(self) -> Outcome:
+        started = datetime.now(UTC)
+        clock = time.perf_counter()
+        say = self.reporter.say
+        say(f"run {self.spec.run_name}: {len(self.prepared.methods)} methods, seeds {list(self.spec.seeds)}")
+        for line in [*self.prepared.data.notes, *self.prepared.weight_lines, *self.prepared.notes]:
+            say(line)
+        for label, why in self.prepared.skips.items():
+            say(f"{label}: skipped, {why}")
+        for reason in self.registry.broken.values():
+            say(f"set aside: {reason}")
+        steps = len(self.spec.seeds) * (len(self.prepared.methods) + 2)
+        with self.reporter.run(steps):
+            for seed in self.spec.seeds:
+                self._seed(seed)
+        for name, rows in self.tables.items():
+            self.store.table(name, rows)
+        seconds = time.perf_counter() - clock
+        broken = list(self.registry.broken.values())
+        self.store.record(
+            run_record(self.prepared, self.outcome.cells, self.tables["curves"], started, seconds, broken)
+        )
+        return self.outcome
+
+    def _seed(self, seed: int) -> None:
+        prepared, task = self.prepared, self.prepared.data.task
+        base = backbone_cell(prepared, self.store, seed, self.reporter, force=self.force)
+        self._note(base.label, seed, "done", cell=base)
+        self.reporter.step_done()
+        plain = score_plain(base, task, self.depth)
+        score = plain.curves["test"][0].row["score"]
+        self.reporter.say(f"backbone seed {seed}: test {task.metric} {score:.4f}")
+        scored: dict[str, tuple[Scored, Cell, Chosen]] = {}
+        cache = FeatureCache()
+        for chosen in prepared.methods:
+            result = self._method(chosen, base, plain, seed, cache)
+            if result is not None:
+                scored[chosen.label] = (*result, chosen)
+            self.reporter.step_done()
+        del cache
+        times = self._time(base, scored, seed)
+        self._tabulate(plain, base, scored, times, seed)
+        self.reporter.step_done()
+
+    def _method(
+        self, chosen: Chosen, base: Cell, plain: Scored, seed: int, cache: FeatureCache
+    ) -> tuple[Scored, Cell] | None:
+        """Train and score one method; a failure is recorded and the others go on."""
+        if chosen.label in self.prepared.skips:
+            self._note(chosen.label, seed, "skipped", reason=self.prepared.skips[chosen.label])
+            return None
+        task = self.prepared.data.task
+        try:
+            cell = method_cell(self.prepared, self.store, chosen, base, seed, cache, self.reporter, force=self.force)
+            rule = chosen.create(task).rule()
+            scored = score_cell(
+                cell, rule, task, self.depth, plain, thresholds=self.spec.thresholds, pinned=chosen.pinned
+            )
+            model = open_model(self.prepared, cell, chosen.create(task))
+            points = [c.test for c in scored.chosen["dynamic"]]
+            points += spread([p for p in scored.curves["test"] if p.kind == "dynamic"])
+            live = compare_live(model, rule, self.prepared.data.test, points, self.spec.latency_batch_sizes, seed)
+        except Exception as error:  # one method's failure must not take the others' hours with it
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            self._note(chosen.label, seed, "failed", reason=reason)
+            log = self.store.path / f"failed-{self.prepared.cell_id(chosen.label, seed, '')}.log"
+            log.write_text(traceback.format_exc(), encoding="utf-8")
+            self.reporter.say(f"{chosen.label} seed {seed}: FAILED, {reason}; see {log}")
+            return None
+        self._note(chosen.label, seed, "done", cell=cell, live=live)
+        return scored, cell
+
+    def _time(self, base: Cell, scored: dict[str, tuple[Scored, Cell, Chosen]], seed: int) -> Times:
+        prepared, spec = self.prepared, self.spec
+        entrants = [Entrant(base.label, open_model(prepared, base, None), None, {}, {})]
+        for label, (result, cell, chosen) in scored.items():
+            method = chosen.create(prepared.data.task)
+            knobs = {c.target: float(c.test.knob or 0.0) for c in result.chosen["dynamic"]}
+            fixed = {c.target: int(c.test.knob or 0) for c in result.chosen["fixed"]}
+            entrants.append(Entrant(label, open_model(prepared, cell, method), method.rule(), knobs, fixed))
+        if spec.energy:
+            self.tables["energy"] += energy_rows(
+                entrants,
+                prepared.data.test,
+                device=prepared.device,
+                batch_size=max(spec.latency_batch_sizes),
+                seed=seed,
+                reporter=self.reporter,
+            )
+        if (self.store.path / f"latency-s{seed}.npz").exists():
+            self.reporter.say(f"seed {seed}: timed again; these timings take the place of the record's")
+        return time_seed(
+            entrants,
+            prepared.data.test,
+            device=prepared.device,
+            samples=spec.latency_samples or SAMPLES[spec.budget],
+            rounds=ROUNDS[spec.budget],
+            batch_sizes=spec.latency_batch_sizes,
+            reporter=self.reporter,
+            seed=seed,
+        )
+
+    def _tabulate(
+        self, plain: Scored, base: Cell, scored: dict[str, tuple[Scored, Cell, Chosen]], times: Times, seed: int
+    ) -> None:
+        tables = self.tables
+        for result, cell in [(plain, base), *((r, c) for r, c, _ in scored.values())]:
+            tables["curves"] += result.curve_rows()
+            tables["exits"] += result.exit_rows(cell.facts["params_exits"])
+            tables["operating_points"] += result.point_rows(plain)
+            tables["reliability"] += result.reliability_rows()
+            tables["conformal"] += conformal_rows(result)
+            tables["summary"] += summary_rows(result, plain)
+        attach_speedups(tables["operating_points"], times, seed)
+        tables["latency"] += times.rows(seed)
+        raw: dict[str, Any] = dict(times.raw())
+        np.savez_compressed(self.store.path / f"latency-s{seed}.npz", **raw)
+
+    def _note(
+        self,
+        label: str,
+        seed: int,
+        status: str,
+        *,
+        cell: Cell | None = None,
+        reason: str | None = None,
+        live: Live | None = None,
+    ) -> None:
+        note: dict[str, Any] = {"id": cell.id if cell else None, "label": label, "method": label, "seed": seed}
+        note |= {"status": status, "reason": reason}
+        if cell is not None:
+            facts = cell.facts
+            note |= {"seconds": cell.seconds, "reused": cell.reused, "params_m": facts["params"] / 1e6}
+            note |= {"phases": facts["phases"], "uncounted": facts["uncounted"], "blocks": facts["blocks"]}
+        if live is not None:
+            note["live"] = {"compared": live.compared, "differ": live.differ}
+        name = label.partition("[")[0]
+        if name in self.registry.sources:
+            note["card"] = read_card(self.registry.get(name))
+        self.outcome.cells.append(note)

@@ -1,0 +1,214 @@
+"""``eebench tune``: choose a knob with a guarantee, from a finished run's traces. No model is run."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eebench.engine.trace import Trace
+from eebench.errors import UserError
+from eebench.measure import budget, risk
+from eebench.measure.replay import replay
+from eebench.plugins.registry import Registry
+from eebench.runs.finished import finished_cell, task_of
+from eebench.runs.store import read_json
+
+__all__ = ["Quotas", "Tuned", "tune", "tune_budget"]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A knob, what it promises, and what it gives on test data."""
+
+    method: str
+    seed: int
+    knob_name: str
+    knob: float
+    certified: bool
+    promise: str
+    samples: int  # that certify
+    drop: float  # accuracy lost against the full model, on test data
+    gmacs: float  # on test data
+    speedup_macs: float  # against the plain backbone
+    mean_exit: float
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """Per-exit confidence thresholds for a compute budget, and what they give on test data."""
+
+    method: str
+    seed: int
+    blocks: tuple[int, ...]
+    thresholds: tuple[float, ...]  # one an exit but the last; infinity: nobody stops there
+    val_share: float  # of the plain backbone's MACs, on validation data
+    share: float  # the same on test data
+    accuracy: float  # on test data
+
+
+def tune_budget(run: str | Path, method: str, share: float, *, seed: int | None = None) -> Quotas:
+    """MSDNet's budgeted-batch solver on validation data: one confidence threshold an exit, for a mean cost.
+
+    Huang et al., "Multi-Scale Dense Networks" (ICLR 2018), section 5; kalviny/MSDNet-PyTorch ``adaptive_inference.py``.
+    Confidence is the largest softmax probability, whatever the method's own rule looks at. Charged is what the method's
+    own rule would cost: gates included, though not needed, and classifiers that it puts off (PonderNet, PALBERT) only
+    where a sample stops, well under a thousandth of a block.
+
+    Args:
+        run: a run directory with the method's cell.
+        method: its label.
+        share: mean MACs a sample, as a share of the plain backbone's.
+        seed: of the cell; the run's first when not given.
+
+    Raises:
+        UserError: as :func:`tune`, or a share that even stopping everyone at the first exit exceeds.
+    """
+    if not 0 < share < math.inf:
+        raise UserError(f"--budget is a share of the plain backbone's MACs such as 0.5, not {share:g}")
+    run = Path(run)
+    _, cell = _cell(run, method, seed)
+    folder = run / "cells" / cell["id"]
+    val, test = _traces(folder)
+    total, plain = _costs(folder, "val")
+    mean = total.mean(0)
+    try:
+        solved = budget.budgeted_thresholds(val.confidence, mean, share * plain)
+    except ValueError as error:
+        raise UserError(f"a budget of {share:g} cannot be met: {error}") from None
+    exits = budget.apply_thresholds(test.confidence, solved.thresholds)
+    total_test, plain_test = _costs(folder, "test")
+    rows = np.arange(len(exits))
+    return Quotas(
+        method=method,
+        seed=cell["seed"],
+        blocks=test.blocks,
+        thresholds=tuple(float(t) for t in solved.thresholds[:-1]),
+        val_share=solved.cost / plain,
+        share=_mean(total_test, exits, rows) / plain_test,
+        accuracy=float(test.correct[rows, exits].mean()),
+    )
+
+
+def tune(
+    run: str | Path,
+    method: str,
+    *,
+    max_drop: float,
+    delta: float = 0.1,
+    bound: str = "ltt",
+    seed: int | None = None,
+    registry: Registry | None = None,
+) -> Tuned:
+    """The fastest knob that loses at most ``max_drop`` of accuracy with probability at least ``1 - delta``.
+
+    Half of the validation split proposes knob values (the rule's own grid, ordered from never stopping to the
+    fastest on that half); the other half certifies, by fixed-sequence testing (Learn then Test, 2110.01052; Fast yet
+    Safe, 2405.20915). The loss is against the full model of the same method: what early exit can be blamed for.
+
+    Args:
+        run: a run directory with the method's cell.
+        method: its label in the run.
+        max_drop: accuracy that may be lost, in [0, 1].
+        delta: probability with which more may be lost.
+        bound: ``ltt``, ``ucb``, ``crc`` (in expectation only) or ``naive`` (no guarantee).
+        seed: of the cell; the run's first when not given.
+        registry: where the method comes from; the installed methods when not given.
+
+    Raises:
+        UserError: no such method or seed in the run, a regression task, or levels out of range.
+    """
+    if not 0 < max_drop < 1 or not 0 < delta < 1:
+        raise UserError("--max-drop and --delta must lie strictly between 0 and 1")
+    run = Path(run)
+    record, cell = _cell(run, method, seed)
+    folder = run / "cells" / cell["id"]
+    chosen = (registry or Registry.installed()).choose(method)[0]
+    rule = chosen.create(task_of(record)).rule()
+    val, test = _traces(folder)
+
+    order = np.random.default_rng(0).permutation(len(val.targets))
+    propose, certify = np.array_split(order, 2)
+    total, _ = _costs(folder, "val")
+    some = {name: values[propose] for name, values in val.seen.items()}
+    knobs = list(rule.grid(some)) if chosen.pinned is None else [chosen.pinned]
+    # Never stopping comes first, also where a knob is as dear on these samples: it is what one falls back to.
+    knobs = [
+        rule.knob.never,
+        *sorted(set(knobs) - {rule.knob.never}, key=lambda k: -_mean(total, replay(rule, some, k), propose)),
+    ]
+
+    rest = {name: values[certify] for name, values in val.seen.items()}
+    correct = val.correct[certify]
+    rows = np.arange(len(certify))
+    early = np.stack([correct[rows, replay(rule, rest, k)] for k in knobs], axis=1)
+    losses = risk.accuracy_gap(early, correct[:, -1])
+    result = risk.risk_control(losses, max_drop, delta, method=bound)
+    knob = float(knobs[result.index])
+
+    exits = replay(rule, test.seen, knob)
+    right = test.correct
+    total_test, plain = _costs(folder, "test")
+    spent = _mean(total_test, exits, np.arange(len(exits)))
+    return Tuned(
+        method=method,
+        seed=cell["seed"],
+        knob_name=rule.knob.name,
+        knob=knob,
+        certified=result.certified,
+        promise=_promise(result, max_drop, delta, bound) + _caveat(folder),
+        samples=len(certify),
+        drop=float(right[:, -1].mean() - right[np.arange(len(exits)), exits].mean()),
+        gmacs=spent / 1e9,
+        speedup_macs=plain / spent,
+        mean_exit=float(np.array(test.blocks)[exits].mean()),
+    )
+
+
+def _promise(result: risk.RiskControl, max_drop: float, delta: float, bound: str) -> str:
+    needed = risk.samples_needed(max_drop, delta)
+    if result.certified or bound in ("crc", "naive") or result.n >= needed:
+        return result.promise
+    return f"{result.promise} (to certify {max_drop:g} at delta {delta:g} takes at least {needed})"
+
+
+def _caveat(folder: Path) -> str:
+    """A guarantee asks for data that had no part in training."""
+    phases = read_json(folder / "cell.json")["phases"]
+    if not any(phase.get("sees_validation") for phase in phases):
+        return ""
+    return "; this method's training looked at validation data as well, which the guarantee does not allow for"
+
+
+def _cell(run: Path, method: str, seed: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The run's record and the finished cell of a method, its traces being there."""
+    record, cell = finished_cell(run, method, seed)
+    if record["data"]["task"]["kind"] != "classification":
+        raise UserError("tune needs a classification task: what it promises is about accuracy")
+    folder = run / "cells" / cell["id"]
+    if not (folder / "trace-val.npz").exists():
+        raise UserError(f"the traces of '{method}' are not in {folder}; run the benchmark here first")
+    return record, cell
+
+
+def _traces(folder: Path) -> tuple[Trace, Trace]:
+    """Validation and test."""
+    try:
+        return Trace.load(folder, "val"), Trace.load(folder, "test")
+    except (zipfile.BadZipFile, OSError, KeyError, ValueError) as error:
+        raise UserError(f"the traces in {folder} cannot be read: {error}") from error
+
+
+def _costs(folder: Path, split: str) -> tuple[np.ndarray, float]:
+    """MACs of stopping at each exit, (S, E), everything charged, and the plain backbone's mean."""
+    with np.load(folder / f"costs-{split}.npz", allow_pickle=False) as file:
+        return file["backbone"] + file["heads"] + file["gates"], float(file["plain"].mean())
+
+
+def _mean(total: np.ndarray, exits: np.ndarray, samples: np.ndarray) -> float:
+    rows = samples if len(total) > 1 else 0
+    return float(total[rows, exits].mean())

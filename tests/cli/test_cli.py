@@ -1,0 +1,355 @@
+"""The command line as it is typed: every bad input is one line and exit status 2, and nothing is left behind."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from importlib.metadata import EntryPoint, version
+
+import pytest
+import torch
+import typer
+from safetensors.torch import save_file
+
+from eebench.cli import main
+from eebench.plugins import registry as registry_module
+from eebench.runs import runner
+
+HEAVY = ("torch", "timm", "pandas", "matplotlib", "transformers", "datasets", "sklearn", "scipy", "numpy")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def eebench(monkeypatch, capsys):
+    """Type a command: exit status, standard output, standard error."""
+
+    def run(line):
+        monkeypatch.setattr(sys, "argv", ["eebench", *shlex.split(line)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        said = capsys.readouterr()
+        return caught.value.code or 0, said.out, said.err
+
+    return run
+
+
+def listing(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+BAD = {  # what is typed → what is said
+    "run --methods pabe": "unknown method 'pabe'; did you mean 'pabee'?",
+    "run --methods ''": "--methods: must not be empty",
+    "run --methods pabee,pabee": "twice",
+    "run --methods pabee[positons=3]": "has no option 'positons'; did you mean 'positions'?",
+    "run --methods pabee[patience=x]": "patience=x is not a number",
+    "run --methods pabee[last=first]": "option last=first is not valid",
+    "run --methods pabee[positions=12]": "positions=12",
+    "run --methods pabee[patience=3": "closing bracket is missing",
+    "run --methods pabee --backbone vit_bb": "unknown backbone 'vit_bb'; did you mean 'vit_b'?",
+    "run --methods pabee --dataset digitz": "unknown data set 'digitz'; did you mean 'digits'?",
+    "run --methods pabee --dataset folder:nowhere": "'nowhere' does not exist",
+    "run --methods pabee --dataset csv:nowhere": "'nowhere' does not exist",
+    "run --methods pabee --dataset cifar10 --data-dir nowhere": "'nowhere' does not exist",
+    "run --methods pabee --dataset mnist": "mnist",
+    "run --methods pabee --thresholds ''": "--thresholds: empty",
+    "run --methods pabee --thresholds ,": "--thresholds: empty",
+    "run --methods pabee --thresholds 0.5,high": "--thresholds: '0.5,high' is not a list of numbers",
+    "run --methods pabee --thresholds nan": "--thresholds: must be finite",
+    "run --methods pabee --seeds one": "--seeds: 'one' is not a list of whole numbers",
+    "run --methods pabee --seeds 0.5": "--seeds: '0.5' is not a list of whole numbers",
+    "run --methods pabee --seeds ''": "--seeds: empty",
+    "run --methods pabee --seeds 0,0": "--seeds: names something twice",
+    "run --methods pabee --seeds -1": "--seeds: must not be negative",
+    "run --methods pabee --budget huge": "--budget: 'huge' is not one of smoke, quick, standard, paper",
+    "run --methods pabee --budget smokee": "did you mean 'smoke'?",
+    "run --methods pabee --epochs 0": "--epochs",
+    "run --methods pabee --lr nan": "--lr",
+    "run --methods pabee --batch-size 0": "--batch-size",
+    "run --methods pabee --threads 0": "--threads",
+    "run --methods pabee --latency-batch-sizes 0": "--latency-batch-sizes: must be at least 1",
+    "run --methods pabee --device abacus": "'abacus' is no device",
+    "run --methods pabee --image-size 9": "9x9 pixels are no whole number of 2x2 patches",
+    "run --methods pabee --image-size small": "--image-size",
+    "run --methods pabee --target price": "--target",
+    "run --methods pabee --weights nowhere.safetensors": "no weights file 'nowhere.safetensors'",
+    "run --methods pabee --weights words.safetensors": "not a safetensors file",
+    "run --methods pabee --weights short.safetensors": "cut short",
+    "run --methods pabee --weights misfit.safetensors": "149 missing (cls_token, pos_embed",
+    "run --methods pabee --weights bent.safetensors": "(patch_embed.proj.weight 32x1x2x2 against 64x1x2x2",
+    "run --methods pabee --results file": "--results: file is a file",
+    "run --methods pabee --reports file": "--reports: file is a file",
+    "run --methods pabee --results file/below": "--results: file/below cannot be written to",
+    "run --methods pabee --plugin nowhere.py": "plugin file nowhere.py does not exist",
+    "run --plugin bad.py": "plugin bad.py cannot be imported: ModuleNotFoundError: No module named 'no_such_library'",
+    "run --methods mine --plugin bad.py": "mine",
+    "run --methdos pabee": "--methdos",
+    "run pabee": "unexpected extra argument",
+    "report nowhere": "no run at nowhere (no run.json)",
+    "cost --methods pabe": "did you mean 'pabee'?",
+    "cost --methods pabee --backbone vit_bb": "did you mean 'vit_b'?",
+    "cost --methods pabee --classes 0": "--classes",
+    "cost --methods pabee --classes many": "--classes",
+    "cost --methods pabee --backbone vit_micro --patch-size 5": "no whole number of 5x5 patches",
+    "cost --plugin bad.py": "plugin bad.py cannot be imported",
+    "list method": "list: 'method' is not one of methods, backbones, datasets; did you mean 'methods'?",
+    "list": "'what'",
+    "show pabe": "did you mean 'pabee'?",
+    "show": "'method'",
+    "rnu": "rnu",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def mishaps(tmp_path_factory):
+    """A folder with what bad input needs."""
+    folder = tmp_path_factory.mktemp("mishaps")
+    (folder / "file").write_text("mine")
+    (folder / "bad.py").write_text("import no_such_library")
+    (folder / "words.safetensors").write_text("these are words, not weights")
+    save_file({"patch_embed.proj.weight": torch.zeros(64, 1, 2, 2)}, folder / "misfit.safetensors")
+    (folder / "short.safetensors").write_bytes((folder / "misfit.safetensors").read_bytes()[:-100])
+    from eebench.backbones import create
+
+    state = dict(create("vit_micro", outputs=10, channels=1).net.state_dict())
+    save_file({**state, "patch_embed.proj.weight": torch.zeros(32, 1, 2, 2)}, folder / "bent.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_bad_input_is_one_line_and_status_2(line, eebench, mishaps, monkeypatch):
+    monkeypatch.chdir(mishaps)
+    before = listing(mishaps)
+    status, out, err = eebench(line)
+    assert status == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    assert BAD[line] in err
+    assert "Traceback" not in err
+    assert [name for name in listing(mishaps) if "__pycache__" not in name] == before
+
+
+def test_a_folder_that_may_not_be_written_to(eebench, here, monkeypatch):
+    (here / "locked").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: "locked" not in str(path))  # root may write anywhere
+    status, _, err = eebench("run --methods pabee --results locked/results")
+    assert (status, err) == (2, "error: --results: locked/results cannot be written to\n")
+    assert listing(here) == ["locked"]
+
+
+def test_bad_input_in_a_process_of_its_own(here):
+    """In earnest once: no traceback from anything that in-process calls might hide."""
+    command = [sys.executable, "-c", "from eebench.cli import main; main()", "run", "--methods", "pabe"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: unknown method 'pabe'; did you mean 'pabee'?\n"
+    assert listing(here) == []
+
+
+def test_an_error_inside_eebench_is_not_dressed_as_the_users(eebench, monkeypatch, here):
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(runner, "execute", broken)
+    monkeypatch.setattr(sys, "argv", ["eebench", "run", "--methods", "pabee"])
+    with pytest.raises(ZeroDivisionError):
+        main()
+
+
+@pytest.mark.parametrize("mishap", [KeyboardInterrupt, typer.Abort, typer.Exit(130)])
+def test_interrupted(eebench, monkeypatch, here, mishap):
+    def interrupt(*args, **kwargs):
+        raise mishap
+
+    monkeypatch.setattr(runner, "execute", interrupt)
+    status, _, err = eebench("run --methods pabee")
+    assert (status, err) == (130, "interrupted; finished cells are kept and will be reused\n")
+
+
+# --- quick to answer -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["--help", "run --help", "list methods", "list backbones", "list datasets", "show pabee", "run --methods pabe"],
+)
+def test_nothing_heavy_is_imported_before_work_starts(line):
+    code = (
+        "import sys\nsys.argv = ['eebench', *sys.argv[1:]]\nfrom eebench.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"print('loaded:', *[m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)\n"
+    )
+    command = [sys.executable, "-c", code, *shlex.split(line)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stderr.splitlines()[-1] == "loaded:"
+
+
+def test_help_names_every_command(eebench):
+    status, out, _ = eebench("--help")
+    assert status == 0
+    assert all(command in out for command in ("run", "cost", "report", "list", "show", "info"))
+
+
+def test_without_a_command_there_is_help_and_no_empty_error(eebench):
+    status, out, err = eebench("")
+    assert status == 2
+    assert "Usage: " in out + err
+    assert "error:" not in out + err
+
+
+# --- list, show, info ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [
+        ("methods", ["lgvit", "pabee"]),
+        ("backbones", ["vit_micro", "vit_ti", "vit_s", "vit_b"]),
+        ("datasets", ["digits", "cifar100", "folder:DIR"]),
+    ],
+)
+def test_list(eebench, what, names):
+    status, out, err = eebench(f"list {what}")
+    assert (status, err) == (0, "")
+    rows = {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1] for line in out.splitlines()}
+    assert set(names) <= rows.keys()
+    assert all(rows.values())
+
+
+def test_list_goes_on_with_a_broken_plugin_file(eebench, mishaps, plugin, monkeypatch):
+    monkeypatch.chdir(mishaps)
+    status, out, err = eebench(f"list methods --plugin bad.py --plugin {plugin}")
+    assert status == 0
+    assert (
+        err == "set aside: plugin bad.py cannot be imported: ModuleNotFoundError: No module named 'no_such_library'\n"
+    )
+    assert {"lgvit", "pabee", "shy", "failing"} <= {line.split()[0] for line in out.splitlines()}
+
+
+def test_list_goes_on_with_a_broken_distribution(eebench, monkeypatch):
+    installed = list(registry_module.entry_points(group=registry_module.GROUP))
+    gone = EntryPoint("gone", "no_such_package:Method", registry_module.GROUP)
+    monkeypatch.setattr(registry_module, "entry_points", lambda group: [*installed, gone])
+    status, out, err = eebench("list methods")
+    assert status == 0
+    assert "method 'gone'" in err
+    assert "No module named 'no_such_package'" in err
+    assert "pabee" in out
+    assert "gone" not in out
+    status, _, err = eebench("run --methods gone")
+    assert status == 2
+    assert err.startswith("error: method 'gone' (no_such_package:Method) cannot be imported: ModuleNotFoundError")
+
+
+def test_show(eebench, plugin):
+    status, out, _ = eebench("show pabee")
+    assert status == 0
+    assert out.startswith("#")
+    assert "```bibtex" in out
+    assert eebench(f"show shy --plugin {plugin}")[1] == "# shy\n\nMakes no sense anywhere.\n"
+
+
+def test_info(eebench):
+    status, out, _ = eebench("info")
+    assert status == 0
+    rows = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert rows["eebench"] == version("eebench")
+    assert rows["torch"] == version("torch")
+    assert {"python", "cpu", "cores", "threads", "git_sha"} <= rows.keys()
+    assert ("no CUDA device" in out) == (not torch.cuda.is_available())
+
+
+def test_info_names_what_is_missing(eebench, monkeypatch):
+    from eebench.runs import environment
+
+    monkeypatch.setattr(environment, "OPTIONAL", (*environment.OPTIONAL, "no-such-distribution"))
+    missing = next(line for line in eebench("info")[1].splitlines() if line.startswith("missing, optional: "))
+    assert missing.endswith("no-such-distribution")  # whatever else is not installed here comes before it
+
+
+# --- cost ------------------------------------------------------------------------------------------------------------
+
+
+def test_cost_as_json_is_json_and_nothing_else(eebench):
+    line = "cost --methods pabee[positions=4],lgvit[positions=4+8] --backbone vit_micro --classes 10 --json"
+    status, out, err = eebench(line)
+    assert (status, err) == (0, "")
+    tables = json.loads(out)
+    assert tables.keys() == {"pabee[positions=4]", "lgvit[positions=4+8]"}
+    for table in tables.values():
+        assert table.keys() == {"params_m", "params_backbone_m", "exits"}
+        for row in table["exits"]:
+            assert row.keys() == {
+                *("exit", "gmacs", "gmacs_backbone", "gmacs_heads", "gmacs_gates", "speedup_layers", "speedup_macs")
+            }
+    assert [row["exit"] for row in tables["lgvit[positions=4+8]"]["exits"]] == [4, 8, "none"]
+
+
+def test_cost_for_people(eebench):
+    status, out, _ = eebench("cost --methods pabee[positions=4] --backbone vit_micro")
+    assert status == 0
+    assert "pabee[positions=4] on" in out
+    assert "none" in out
+
+
+# --- run and report --------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_starts_and_writes_nothing(eebench, here):
+    status, out, _ = eebench("run --methods pabee[positions=6],lgvit --dry-run --budget smoke --seeds 0,1")
+    assert status == 0
+    assert "pabee[positions=6]" in out
+    assert "self-distillation" in out
+    assert "nothing was started" in out
+    assert listing(here) == []
+
+
+def line_of(smoke, plugin, results, reports):
+    words = ["run", "--methods", ",".join(smoke.spec.methods), "--budget", "smoke", "--device", "cpu"]
+    words += [
+        "--latency-samples",
+        "8",
+        "--plugin",
+        str(plugin),
+        "--results",
+        str(results),
+        "--reports",
+        str(reports),
+    ]
+    return shlex.join(words)
+
+
+def test_a_run_with_a_failure_reports_the_rest_and_ends_with_status_1(eebench, smoke, plugin, copied, tmp_path):
+    status, out, err = eebench(line_of(smoke, plugin, copied, tmp_path / "reports"))
+    assert status == 1
+    assert err.splitlines()[-1] == "failed: failing (see the report)"
+    assert "backbone seed 0: reused" in err
+    assert "pabee[positions=3+6+9] seed 0: reused" in err
+    folder = tmp_path / "reports" / smoke.path.name
+    assert {"report.html", "report.md"} <= {path.name for path in folder.iterdir()}
+    assert "ArithmeticError: this loss always raises" in (folder / "report.md").read_text()
+    assert "it is shy" in (folder / "report.md").read_text()
+    assert f"record: {copied / smoke.path.name}" in out.replace("\n", "")
+    assert str(folder / "report.html") in out
+
+
+def test_a_report_is_rendered_again_from_the_record_alone(eebench, smoke, tmp_path):
+    for run in (str(smoke.path), smoke.path.name):
+        reports = tmp_path / f"reports-{len(run)}"
+        status, out, err = eebench(f"report {run} --results {smoke.results} --reports {reports}")
+        assert (status, err) == (0, "")
+        assert "positions=3+6+9" in out  # the comparison in the terminal
+        assert (reports / smoke.path.name / "report.html").stat().st_size > 10_000
+    near = smoke.path.name[:-1]
+    assert f"did you mean '{smoke.path.name}'?" in eebench(f"report {near} --results {smoke.results}")[2]

@@ -1,0 +1,59 @@
+"""What a run ran on, as it is recorded."""
+
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+
+import eebench
+from eebench.runs import environment
+from eebench.runs.environment import OPTIONAL, describe, hold_memory, versions
+
+
+def test_versions_are_the_installed_ones():
+    found = versions()
+    assert found["python"] == platform.python_version()
+    assert found["eebench"] == version("eebench")
+    assert found["torch"] == version("torch")
+
+
+def test_a_missing_optional_package_is_none(monkeypatch):
+    monkeypatch.setattr(environment, "OPTIONAL", (*OPTIONAL, "no-such-distribution"))
+    assert versions()["no-such-distribution"] is None
+
+
+def test_describe():
+    found = describe("cpu")
+    assert found["threads"] == torch.get_num_threads()
+    assert found["cores"] == os.cpu_count()
+    assert found["gpu"] is None
+    assert found["cpu"]
+    assert json.dumps(found)
+
+
+def test_the_commit_is_recorded():
+    root = Path(eebench.__file__).parents[1]
+    if not (root / ".git").exists():
+        pytest.skip("eebench is not installed from a checkout")
+    head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    assert describe()["git_sha"] == head.stdout.strip()
+    assert describe()["git_dirty"] in (True, False)
+
+
+def test_without_a_checkout_there_is_no_commit(monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        environment, "__file__", str(tmp_path / "site-packages" / "eebench" / "runs" / "environment.py")
+    )
+    assert environment._git() == {"git_sha": None, "git_dirty": None}
+
+
+def test_memory_is_held_only_where_glibc_is(monkeypatch):
+    monkeypatch.setattr(environment, "_held", False)
+    monkeypatch.setattr(environment.sys, "platform", "darwin")
+    assert not hold_memory()
+    assert describe()["malloc"] == "default"

@@ -1,0 +1,125 @@
+"""Knobs with a guarantee and thresholds for a budget, from the shared finished run and from traces made by hand."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from eebench import cli
+from eebench.api import Task
+from eebench.engine.trace import Trace
+from eebench.errors import UserError
+from eebench.measure.replay import replay
+from eebench.plugins.registry import Registry
+from eebench.runs.tune import tune, tune_budget
+
+METHOD = "pabee[positions=3+6+9]"
+
+
+def of(run, **values):
+    settings = {"max_drop": 0.3, "delta": 0.2} | values
+    return tune(run, METHOD, **settings)
+
+
+def cell(run):
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    return run / "cells" / next(c["id"] for c in record["cells"] if c["label"] == METHOD)
+
+
+def test_what_is_printed_is_what_the_knob_gives_on_test(smoke):
+    found = of(smoke.path)
+    trace = Trace.load(cell(smoke.path), "test")
+    rule = Registry.installed().choose(METHOD)[0]
+    exits = replay(rule.create(Task(classes=10)).rule(), trace.seen, found.knob)
+    rows = np.arange(len(exits))
+    assert found.drop == pytest.approx(trace.correct[:, -1].mean() - trace.correct[rows, exits].mean())
+    assert found.mean_exit == pytest.approx(np.array(trace.blocks)[exits].mean())
+    assert found.samples == len(Trace.load(cell(smoke.path), "val").targets) // 2
+    assert found.speedup_macs > 0
+
+
+def test_a_promise_out_of_reach_keeps_the_full_model_and_says_how_many_samples_it_takes(smoke):
+    found = of(smoke.path, max_drop=0.001, delta=0.001)
+    trace = Trace.load(cell(smoke.path), "test")
+    assert found.mean_exit == trace.blocks[-1]
+    assert found.drop == 0
+    assert found.certified or "takes at least" in found.promise
+
+
+def test_never_stopping_is_what_one_falls_back_to_also_among_equals(smoke, monkeypatch):
+    rule = Registry.installed().choose(METHOD)[0].create(Task(classes=10)).rule()
+    monkeypatch.setattr("eebench.runs.tune._mean", lambda total, exits, samples: 1.0)  # all knobs are equally dear
+    found = of(smoke.path, max_drop=0.001, delta=0.001)
+    assert (found.certified, found.knob) == (False, rule.knob.never)
+
+
+def test_a_method_that_trained_on_validation_data_is_told(smoke, tmp_path):
+    assert "looked at validation data" not in of(smoke.path).promise
+    run = shutil.copytree(smoke.path, tmp_path / "run")
+    facts = json.loads((cell(run) / "cell.json").read_text())
+    facts["phases"][-1]["sees_validation"] = True
+    (cell(run) / "cell.json").write_text(json.dumps(facts))
+    assert "looked at validation data" in of(run).promise
+
+
+def test_a_stricter_promise_is_never_faster(smoke):
+    speeds = [of(smoke.path, max_drop=drop, bound="ucb").speedup_macs for drop in (0.05, 0.2, 0.5, 0.9)]
+    assert speeds == sorted(speeds)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [({"max_drop": 0.0}, "between 0 and 1"), ({"delta": 1.0}, "between 0 and 1"), ({"seed": 7}, "not 7")],
+)
+def test_bad_levels_and_seeds(smoke, values, words):
+    with pytest.raises(UserError, match=words):
+        of(smoke.path, **values)
+
+
+def test_a_method_the_run_does_not_have(smoke):
+    with pytest.raises(UserError, match="no finished method 'pabe'"):
+        tune(str(smoke.path), "pabe", max_drop=0.1, delta=0.1)
+
+
+def test_a_budget_is_kept_on_validation_data(smoke):
+    found = tune_budget(smoke.path, METHOD, 0.6)
+    assert found.val_share <= 0.6
+    assert len(found.thresholds) == len(found.blocks) - 1
+    assert 0 <= found.accuracy <= 1
+    with pytest.raises(UserError, match="cannot be met"):
+        tune_budget(smoke.path, METHOD, 0.01)
+
+
+@pytest.mark.parametrize("share", [float("nan"), 0.0, float("inf")])
+def test_a_budget_that_is_no_share(smoke, share):
+    with pytest.raises(UserError, match="share of the plain backbone's MACs"):
+        tune_budget(smoke.path, METHOD, share)
+
+
+def test_damaged_traces_are_one_line(smoke, tmp_path):
+    run = shutil.copytree(smoke.path, tmp_path / "run")
+    (cell(run) / "trace-val.npz").write_bytes(b"PK half a zip")
+    with pytest.raises(UserError, match="cannot be read"):
+        of(run)
+
+
+def test_a_budget_takes_no_promise(smoke, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "sys.argv", ["eebench", "tune", str(smoke.path), "--method", METHOD, "--budget", "0.6", "--max-drop", "0.1"]
+    )
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    assert done.value.code == 2
+    assert "leave --max-drop, --delta and --bound out" in capsys.readouterr().err
+
+
+def test_the_command(smoke, capsys, monkeypatch):
+    words = ["tune", str(smoke.path), "--method", METHOD, "--max-drop", "0.3", "--delta", "0.2"]
+    monkeypatch.setattr("sys.argv", ["eebench", *words])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    assert done.value.code == 0
+    printed = capsys.readouterr().out
+    assert "patience" in printed
+    assert "points lost against the full model" in printed
