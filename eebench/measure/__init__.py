@@ -24,16 +24,14 @@ _EXPORTS = {  # module -> the public names it lends to this package; add a line 
         " reliability softmax"
     ),
     "conformal": "ConformalReport ExitSets conformal_general conformal_mondrian conformal_quantile lac_sets",
+    "frontier": "Frontier Gain Mean concave_hull find_frontier mean_gain mean_score pareto_front",
     "quality": "METRICS per_sample_correct score",
     "risk": "RiskControl accuracy_gap risk_control samples_needed",
     "statistics": (
         "Interval MeanStd bootstrap_ratio mann_whitney mean_std noise_flag overlap paired_bootstrap score_contrast"
         " score_drop"
     ),
-    "summary": (
-        "Advantage Area Gain area_of_advantage area_under_curve at_budget at_drop gain_over_fixed_depth hypervolume"
-        " pareto_front score_at_budget speedup_at_drop"
-    ),
+    "summary": "Area area_under_curve at_budget at_drop gain_over_fixed_depth",
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names.split()}
 

@@ -12,7 +12,6 @@ that can, choose on validation and read off test: ``i = at_drop(val_macs, val_sc
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,18 +20,12 @@ from numpy.typing import ArrayLike
 from eebench.measure._arrays import Floats, Mask, finite
 
 __all__ = [
-    "Advantage",
     "Area",
     "Gain",
-    "area_of_advantage",
     "area_under_curve",
     "at_budget",
     "at_drop",
     "gain_over_fixed_depth",
-    "hypervolume",
-    "pareto_front",
-    "score_at_budget",
-    "speedup_at_drop",
 ]
 
 ROUNDING = 1e-9  # 0.90 - 0.89 is a little more than 0.01 in floating point, and still one point
@@ -54,16 +47,6 @@ class Area:
 
     area: float
     covered: float
-
-
-@dataclass(frozen=True, slots=True)
-class Advantage:
-    """Areas between two curves (score times MACs) where the first, or the second, is above, and the range compared."""
-
-    first: float
-    second: float
-    low: float
-    high: float
 
 
 def gain_over_fixed_depth(
@@ -158,125 +141,6 @@ def at_budget(macs: ArrayLike, score: ArrayLike, budget: float) -> int | None:
     """
     macs, score = _points(macs, score)
     return _best(macs <= budget * (1 + ROUNDING), -score, macs)
-
-
-def speedup_at_drop(
-    macs: ArrayLike,
-    score: ArrayLike,
-    plain_macs: float,
-    plain_score: float,
-    drops: Sequence[float] = (0.005, 0.01, 0.02),
-) -> tuple[float, ...]:
-    """Largest MAC speed-up at no more than each drop: ``plain_macs / macs`` of :func:`at_drop`'s point.
-
-    Args:
-        macs: (P,), in the unit of ``plain_macs``.
-        score: (P,).
-        plain_macs: MACs of the plain backbone.
-        plain_score: its score on the same split.
-        drops: scores allowed to be lost.
-
-    Returns:
-        One number a drop: NaN when no point is that good, below 1 when the exits cost more than they save.
-    """
-    found = (at_drop(macs, score, plain_score, drop) for drop in drops)
-    return tuple(math.nan if i is None else plain_macs / float(np.asarray(macs)[i]) for i in found)
-
-
-def score_at_budget(
-    macs: ArrayLike, score: ArrayLike, plain_macs: float, shares: Sequence[float] = (0.25, 0.5, 0.75)
-) -> tuple[float, ...]:
-    """Best score at no more than each share of the plain backbone's MACs.
-
-    Args:
-        macs: (P,), in the unit of ``plain_macs``.
-        score: (P,).
-        plain_macs: MACs of the plain backbone.
-        shares: budgets as shares of it.
-
-    Returns:
-        One score a share, NaN when no point is that cheap.
-    """
-    found = (at_budget(macs, score, share * plain_macs) for share in shares)
-    return tuple(math.nan if i is None else float(np.asarray(score)[i]) for i in found)
-
-
-def hypervolume(macs: ArrayLike, score: ArrayLike, reference: tuple[float, float]) -> float:
-    """Area dominated by the points, up to a reference (Zitzler and Thiele, 1998).
-
-    A place (m, s) is dominated when some point costs at most m and scores at least s. Points dearer or worse than the
-    reference add nothing.
-
-    Args:
-        macs: (P,).
-        score: (P,).
-        reference: (MACs, score) of the worst corner: dearest and lowest worth counting.
-
-    Returns:
-        The area, in MACs times score.
-    """
-    worst_macs, worst_score = reference
-    macs, score = _points(macs, score)
-    inside = (macs < worst_macs) & (score > worst_score)
-    if not inside.any():
-        return 0.0
-    macs, score = _line(macs[inside], score[inside])
-    heights = np.maximum.accumulate(score) - worst_score
-    return float(heights @ np.diff(np.append(macs, worst_macs)))
-
-
-def pareto_front(cost: ArrayLike, score: ArrayLike) -> Mask:
-    """Which points no other point beats: none is at least as cheap and as good, and better in one of the two.
-
-    Args:
-        cost: (P,), lower is better.
-        score: (P,), higher is better.
-
-    Returns:
-        bool (P,). Identical points are on the front together.
-    """
-    cost, score = _points(cost, score)
-    line_cost, line_score = _line(cost, score)
-    best = np.maximum.accumulate(line_score)
-    place = np.searchsorted(line_cost, cost)
-    cheaper_best = np.append(-np.inf, best)[place]  # the best among strictly cheaper points
-    return (score > cheaper_best) & (score == line_score[place])
-
-
-def area_of_advantage(
-    first_macs: ArrayLike, first_score: ArrayLike, second_macs: ArrayLike, second_score: ArrayLike
-) -> Advantage:
-    """Areas between two curves, each joined by straight lines, over the MACs both cover.
-
-    The idea of BERxiT's curve comparison (castorini/berxit ``plotting/auc.py``): where the curves cross, each side gets
-    its own triangle. Unlike :func:`gain_over_fixed_depth` it does not depend on how densely a curve was sampled.
-
-    Args:
-        first_macs: (P,).
-        first_score: (P,).
-        second_macs: (Q,), in the same unit.
-        second_score: (Q,).
-
-    Returns:
-        Both areas and the range; ``(first - second) / (high - low)`` is the mean lead.
-
-    Raises:
-        ValueError: curves that share no range of MACs.
-    """
-    x1, y1 = _line(first_macs, first_score)
-    x2, y2 = _line(second_macs, second_score)
-    low, high = float(max(x1[0], x2[0])), float(min(x1[-1], x2[-1]))
-    if not low < high:
-        raise ValueError("the curves share no range of MACs")
-    x = np.unique(np.concatenate([x1, x2]).clip(low, high))
-    lead = np.interp(x, x1, y1) - np.interp(x, x2, y2)
-    left, right = lead[:-1], lead[1:]
-    above, below = np.maximum(left, 0) + np.maximum(right, 0), np.maximum(-left, 0) + np.maximum(-right, 0)
-    # A segment's positive area is a trapezoid, above/2 wide all along, unless the lead changes sign: then the positive
-    # triangle is only above/(above + below) of the segment wide. Both are above^2 / (above + below) / 2 per unit width.
-    total = np.where(above + below > 0, above + below, 1)
-    widths = np.diff(x)
-    return Advantage(float(widths @ (above**2 / total)) / 2, float(widths @ (below**2 / total)) / 2, low, high)
 
 
 def _points(macs: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats]:

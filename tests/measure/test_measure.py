@@ -32,7 +32,7 @@ def test_unknown_names_are_attribute_errors():
 
 def test_reports_start_fast():
     """The array measures need neither torch nor pandas, and scipy and scikit-learn only once used."""
-    modules = "quality calibration conformal statistics summary anytime budget bounds risk"
+    modules = "anytime bounds budget calibration conformal frontier quality risk statistics summary"
     program = (
         "import sys, importlib\n"
         "import eebench.measure\n"

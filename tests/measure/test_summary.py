@@ -6,15 +6,10 @@ import numpy as np
 import pytest
 
 from eebench.measure import (
-    area_of_advantage,
     area_under_curve,
     at_budget,
     at_drop,
     gain_over_fixed_depth,
-    hypervolume,
-    pareto_front,
-    score_at_budget,
-    speedup_at_drop,
 )
 
 MACS, SCORE = np.array([0.3, 0.9, 0.5, 0.7]), np.array([0.70, 0.91, 0.86, 0.85])  # in no order; one point dominated
@@ -91,73 +86,6 @@ def test_choosing_a_point():
     assert at_drop([0.4, 0.4], [0.8, 0.9], 0.9, 0.1) == 1  # the better of equals
 
 
-def test_speedups_and_scores():
-    speedups = speedup_at_drop(MACS * 4, SCORE, plain_macs=4.0, plain_score=0.92, drops=(0.005, 0.01, 0.06))
-    assert math.isnan(speedups[0])
-    assert speedups[1:] == pytest.approx((1 / 0.9, 1 / 0.5))
-    assert speedup_at_drop([5.0], [0.9], 4.0, 0.9) == pytest.approx((0.8,) * 3)  # dearer than the plain backbone
-    scores = score_at_budget(MACS * 4, SCORE, plain_macs=4.0)
-    assert math.isnan(scores[0])
-    assert scores[1:] == (0.86, 0.86)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_pareto_front_equals_brute_force(seed):
-    cost, score = random_curve(seed, n=30)
-    want = [
-        not any(
-            (c <= cost[i] and s > score[i]) or (c < cost[i] and s >= score[i]) for c, s in zip(cost, score, strict=True)
-        )
-        for i in range(30)
-    ]
-    assert pareto_front(cost, score).tolist() == want
-
-
-def test_pareto_front_keeps_identical_points_together():
-    assert pareto_front([1, 1, 2, 2], [0.5, 0.5, 0.5, 0.6]).tolist() == [True, True, False, True]
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_hypervolume_equals_counting_cells(seed):
-    macs, score = random_curve(seed)
-    reference = (0.8, 0.2)
-    # All coordinates are multiples of 1/20 and 1/10, so cells of that size are dominated wholly or not at all.
-    cells = sum(
-        any(m <= i / 20 and s >= (j + 1) / 10 for m, s in zip(macs, score, strict=True)) / 200
-        for i in range(16)
-        for j in range(2, 10)
-    )
-    assert hypervolume(macs, score, reference) == pytest.approx(cells)
-
-
-def test_hypervolume_by_hand():
-    assert hypervolume([0.5], [0.8], (1.0, 0.3)) == pytest.approx(0.5 * 0.5)
-    assert hypervolume([1.5, 0.5], [0.9, 0.1], (1.0, 0.3)) == 0  # one too dear, one too bad
-    assert hypervolume(MACS, SCORE, (1.0, 0.0)) == pytest.approx(0.2 * 0.7 + 0.4 * 0.86 + 0.1 * 0.91)
-
-
-def test_advantage_by_hand():
-    # .2 above at the left, .2 below at the right: two triangles of half the width
-    lead = area_of_advantage([0, 1], [0.7, 0.7], [0, 1], [0.5, 0.9])
-    assert (lead.first, lead.second) == pytest.approx((0.05, 0.05))
-    assert (lead.low, lead.high) == (0, 1)
-    assert area_of_advantage([0, 1], [0.5, 0.9], [0, 1], [0.5, 0.9]).first == 0
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_advantage_equals_numerical_integration(seed):
-    rng = np.random.default_rng(seed)
-    x1, x2 = np.sort(rng.random((2, 9)))
-    y1, y2 = rng.random((2, 9))
-    got = area_of_advantage(x1, y1, x2, y2)
-    grid = np.linspace(got.low, got.high, 200001)
-    lead = np.interp(grid, x1, y1) - np.interp(grid, x2, y2)
-    assert got.first == pytest.approx(np.trapezoid(lead.clip(0, None), grid), abs=1e-6)
-    assert got.second == pytest.approx(np.trapezoid((-lead).clip(0, None), grid), abs=1e-6)
-    mirrored = area_of_advantage(x2, y2, x1, y1)
-    assert (mirrored.first, mirrored.second) == pytest.approx((got.second, got.first))
-
-
 @pytest.mark.parametrize(
     "call",
     [
@@ -166,9 +94,6 @@ def test_advantage_equals_numerical_integration(seed):
         lambda: area_under_curve(MACS, SCORE, 0.5, 0.5),
         lambda: area_under_curve([np.nan], [1.0], 0, 1),
         lambda: at_drop([], [], 1.0, 0.1),
-        lambda: hypervolume([1.0], [np.inf], (1, 0)),
-        lambda: pareto_front([[1.0]], [[1.0]]),
-        lambda: area_of_advantage([0, 1], [0, 1], [1, 2], [0, 1]),
     ],
 )
 def test_bad_input(call):
