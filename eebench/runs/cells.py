@@ -20,12 +20,13 @@ from eebench.engine.model import EarlyExitModel
 from eebench.engine.trace import Trace, collect
 from eebench.engine.train import backbone_phase, fit
 from eebench.errors import UserError
+from eebench.files import read_json, write_json
 from eebench.plugins.registry import Chosen
 from eebench.progress import Reporter
 from eebench.runs.fingerprint import method_sha256
 from eebench.runs.prepare import Prepared
 from eebench.runs.score import Costs
-from eebench.runs.store import Store, read_json, write_json
+from eebench.runs.store import Store
 
 __all__ = [
     "Cell",

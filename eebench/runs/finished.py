@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from eebench.api import ExitRule, Task
 from eebench.engine.model import Decision, EarlyExitModel
 from eebench.errors import UserError, did_you_mean
+from eebench.files import read_json
 from eebench.plugins.registry import Registry
-from eebench.runs.store import read_json
 from eebench.schema import TABLES
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ import numpy as np
 
 from eebench.engine.trace import Trace
 from eebench.errors import UserError
+from eebench.files import read_json
 from eebench.measure import budget, risk
 from eebench.measure.replay import replay
 from eebench.plugins.registry import Registry
 from eebench.runs.finished import finished_cell, task_of
-from eebench.runs.store import read_json
 
 __all__ = ["Quotas", "Tuned", "tune", "tune_budget"]
 
