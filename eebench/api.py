@@ -156,6 +156,10 @@ class Backbone(nn.Module, ABC):
     def plain(self, inputs: Inputs) -> Tensor:
         """The original model's own forward: logits (B, K). What the plain-backbone row measures."""
 
+    def shorten(self, blocks: int) -> Backbone:
+        """The same network with its first ``blocks`` blocks alone: what a static baseline is trained from."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be shortened")
+
     def prepare(self, raw: Sequence[Any]) -> Inputs:
         """Samples as a data set yields them → one batch. Images are stacked; text is tokenized and padded."""
         raise NotImplementedError

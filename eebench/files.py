@@ -13,7 +13,7 @@ from typing import Any
 
 from eebench.errors import UserError
 
-__all__ = ["read_json", "write_json", "write_table"]
+__all__ = ["plain_values", "read_json", "write_json", "write_table"]
 
 
 def write_table(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> Path:
@@ -36,7 +36,7 @@ def write_table(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]
 def write_json(path: Path, values: Any) -> Path:
     """Write JSON atomically; NaN and infinities become null."""
     with _whole(path) as temporary:
-        temporary.write_text(json.dumps(_plain(values), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(plain_values(values), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return path
 
 
@@ -70,13 +70,14 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
+    """Numbers, strings, lists and dictionaries as JSON has them; NaN and infinities become None."""
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain_values(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain_values(v) for v in value]
     return value

@@ -6,10 +6,39 @@ not apply" (no GPU, a regression task, a point that validation data found unreac
 
 from __future__ import annotations
 
-__all__ = ["KINDS", "PROTOCOL_VERSION", "SCHEMA_VERSION", "TABLES", "TARGETS"]
+__all__ = [
+    "BACKBONE",
+    "KINDS",
+    "PROTOCOL_VERSION",
+    "SCHEMA_VERSION",
+    "TABLES",
+    "TARGETS",
+    "exit_path",
+    "fixed_path",
+    "static_label",
+]
 
 SCHEMA_VERSION = 2
 PROTOCOL_VERSION = 1
+
+BACKBONE = "backbone"
+"""Label of the plain backbone."""
+
+
+def static_label(blocks: int) -> str:
+    """Label of the cell of a static model with so many blocks."""
+    return f"static[blocks={blocks}]"
+
+
+def exit_path(block: int) -> str:
+    """Path in latency.csv: everyone stops behind ``block``, every exit before it asked."""
+    return f"exit_{block}"
+
+
+def fixed_path(block: int) -> str:
+    """Path in latency.csv: everyone stops behind ``block``, that exit's head alone being run."""
+    return f"fixed_{block}"
+
 
 KINDS = {
     "plain": "the backbone alone, without exits",

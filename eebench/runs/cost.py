@@ -8,11 +8,11 @@ import torch
 
 from eebench import backbones
 from eebench.api import Backbone, Task
+from eebench.engine.costing import parameters, text_of_length
 from eebench.engine.macs import ExitCosts, exit_costs
 from eebench.engine.model import EarlyExitModel
 from eebench.errors import UserError
 from eebench.plugins.registry import Chosen
-from eebench.runs.cells import parameters, text_of_length
 
 __all__ = ["cost_tables"]
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from eebench.api import ExitRule, Task
 from eebench.engine.model import Decision, EarlyExitModel
 from eebench.errors import UserError, did_you_mean
-from eebench.files import read_json
 from eebench.plugins.registry import Registry
-from eebench.schema import TABLES
+from eebench.record import RunRecord, read_record
+from eebench.runs.cell import Cell
+from eebench.schema import BACKBONE, TABLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +32,8 @@ def read(run: str | Path) -> dict[str, pd.DataFrame]:
     import pandas as pd
 
     path = Path(run)
-    record = read_json(path / "run.json")
-    failed = {c["label"]: c["reason"] for c in record["cells"] if c["status"] == "failed"}
+    record = read_record(path)
+    failed = {c.label: c.reason for c in record.cells if c.status == "failed"}
     frames = {name: pd.read_csv(path / f"{name}.csv") for name in TABLES if (path / f"{name}.csv").exists()}
     for frame in frames.values():
         frame.attrs |= {"path": str(path), "failed": failed}
@@ -84,46 +85,46 @@ def load(
 
     path = Path(run)
     record, cell = finished_cell(path, method, seed)
-    weights = path / "cells" / cell["id"] / "weights.safetensors"
-    if not weights.exists():
-        raise UserError(f"the weights of '{method}' are not in {weights.parent}; run the benchmark here first")
+    if not cell.weights.exists():
+        raise UserError(f"the weights of '{method}' are not in {cell.path}; run the benchmark here first")
     (chosen,) = Registry.installed([Path(p) for p in plugins or []]).choose(method)
-    task, data = task_of(record), record["data"]
+    task, data = task_of(record), record.data
     backbone = backbones.create(
-        record["spec"]["backbone"],
+        record.backbone.name,
         outputs=task.outputs,
-        image_size=data["image_size"],
-        patch_size=data["patch_size"],
-        channels=data["channels"],
+        image_size=data.image_size,
+        patch_size=data.patch_size,
+        channels=data.channels,
     )
     made = chosen.create(task)
     model = EarlyExitModel(backbone, made.build(backbone))
-    load_model(model, str(weights))
+    load_model(model, str(cell.weights))
     points = pd.read_csv(path / "operating_points.csv")
-    mine = points[(points["method"] == method) & (points["seed"] == cell["seed"]) & (points["kind"] == "dynamic")]
+    mine = points[(points["method"] == method) & (points["seed"] == cell.seed) & (points["kind"] == "dynamic")]
     knobs = {target: float(knob) for target, knob in zip(mine["target"], mine["knob"], strict=True)}
     return Deployed(model.eval().requires_grad_(False), made.rule(), knobs)
 
 
-def finished_cell(run: Path, method: str, seed: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
+def finished_cell(run: Path, method: str, seed: int | None) -> tuple[RunRecord, Cell]:
     """The run's record, and the cell of a method that finished in it.
 
     Raises:
         UserError: no such method or seed.
     """
-    record = read_json(run / "run.json")
-    done = [cell for cell in record["cells"] if cell["status"] == "done" and cell["label"] != "backbone"]
-    labels = {cell["label"] for cell in done}
+    record = read_record(run)
+    labels = {cell.label for cell in record.cells if cell.status == "done" and cell.label != BACKBONE}
     if method not in labels:
         raise UserError(f"the run has no finished method '{method}'{did_you_mean(method, labels)}")
-    cells = {cell["seed"]: cell for cell in done if cell["label"] == method}
+    cells = record.done(method)
     wanted = next(iter(cells)) if seed is None else seed
     if wanted not in cells:
         raise UserError(f"'{method}' was run with seeds {sorted(cells)}, not {wanted}")
-    return record, cells[wanted]
+    found = cells[wanted]
+    assert found.id is not None
+    return record, Cell(found.id, method, wanted, run / "cells" / found.id, found.seconds or 0.0, found.reused)
 
 
-def task_of(record: dict[str, Any]) -> Task:
+def task_of(record: RunRecord) -> Task:
     """The task a run was about."""
-    task = record["data"]["task"]
-    return Task(task["kind"], task["classes"], task["metric"], tuple(task["labels"]))
+    task = record.data.task
+    return Task(task.kind, task.classes, task.metric, tuple(task.labels))

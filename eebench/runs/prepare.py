@@ -47,10 +47,10 @@ class Prepared:
         """Whether the backbone starts from pre-trained weights."""
         return self.weights != "none"
 
-    def backbone(self) -> Backbone:
-        """A fresh backbone with its starting weights. Seed torch before calling."""
+    def backbone(self, blocks: int | None = None) -> Backbone:
+        """A fresh backbone with its starting weights, or its first ``blocks`` alone. Seed torch before calling."""
         backbone, _ = _backbone(self.spec, self.data)
-        return backbone
+        return backbone if blocks is None else backbone.shorten(blocks)
 
     def base_plan(self, width: int) -> Plan:
         """The budget's common optimisation plan, which every method shares."""

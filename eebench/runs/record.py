@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from eebench.files import plain_values
+from eebench.record import RunRecord
 from eebench.runs.environment import describe
 from eebench.runs.prepare import Prepared
-from eebench.schema import PROTOCOL_VERSION
+from eebench.schema import BACKBONE, PROTOCOL_VERSION
 
 __all__ = ["run_record"]
 
@@ -22,7 +24,7 @@ def run_record(
     started: datetime,
     seconds: float,
     broken: list[str],
-) -> dict[str, Any]:
+) -> RunRecord:
     """The content of run.json.
 
     Args:
@@ -34,13 +36,13 @@ def run_record(
         broken: plugins that were set aside, a line each.
     """
     spec, data = prepared.spec, prepared.data
-    plain = next(row for row in curves if row["kind"] == "plain" and row["split"] == "test")
-    first = next(cell for cell in cells if cell["label"] == "backbone")
+    plain_row = next(row for row in curves if row["kind"] == "plain" and row["split"] == "test")
+    first = next(cell for cell in cells if cell["label"] == BACKBONE)
     uncounted: dict[str, int] = {}
     for cell in cells:
         for op, n in (cell.get("uncounted") or {}).items():
             uncounted[op] = max(n, uncounted.get(op, 0))
-    return {
+    values = {
         "protocol_version": PROTOCOL_VERSION,
         "run": spec.run_name,
         "command": shlex.join(["eebench", *sys.argv[1:]]) if Path(sys.argv[0]).name == "eebench" else None,
@@ -68,7 +70,7 @@ def run_record(
             "name": spec.backbone,
             "depth": prepared.depth,
             "params_m": first["params_m"],
-            "gmacs": plain["gmacs"],
+            "gmacs": plain_row["gmacs"],
             "weights": prepared.weights,
             "weights_sha256": prepared.weights_sha,
             "loaded": prepared.weight_lines,
@@ -84,3 +86,4 @@ def run_record(
             *(f"set aside: {reason}" for reason in broken),
         ],
     }
+    return RunRecord.model_validate(plain_values(values))

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from eebench.engine.features import FeatureCache
 from eebench.errors import UserError
 from eebench.plugins.cards import read_card
 from eebench.plugins.registry import Chosen, Registry
 from eebench.progress import Reporter
-from eebench.runs.cells import Cell, backbone_cell, method_cell, open_model
+from eebench.runs.cell import Cell
 from eebench.runs.environment import hold_memory
 from eebench.runs.finished import read
 from eebench.runs.live import Live, compare_live, spread
@@ -29,6 +28,7 @@ from eebench.runs.spec import RunSpec
 from eebench.runs.store import Store
 from eebench.runs.summaries import conformal_rows, summary_rows
 from eebench.runs.tables import Scored, attach_speedups, score_cell, score_plain
+from eebench.runs.workshop import Workshop, open_model
 from eebench.schema import TABLES
 from eebench.timing.paths import Entrant, Times, energy_rows, time_seed
 
@@ -136,7 +136,8 @@ class _Run:
 
     def __init__(self, prepared: Prepared, registry: Registry, store: Store, reporter: Reporter, force: bool) -> None:
         self.prepared, self.registry, self.store = prepared, registry, store
-        self.reporter, self.force = reporter, force
+        self.reporter = reporter
+        self.workshop = Workshop(prepared, store, reporter, force=force)
         self.spec = prepared.spec
         self.depth = prepared.depth
         self.outcome = Outcome(store.path)
@@ -168,34 +169,30 @@ class _Run:
 
     def _seed(self, seed: int) -> None:
         prepared, task = self.prepared, self.prepared.data.task
-        base = backbone_cell(prepared, self.store, seed, self.reporter, force=self.force)
+        base = self.workshop.backbone(seed)
         self._note(base.label, seed, "done", cell=base)
         self.reporter.step_done()
         plain = score_plain(base, task, self.depth)
         score = plain.curves["test"][0].row["score"]
         self.reporter.say(f"backbone seed {seed}: test {task.metric} {score:.4f}")
         scored: dict[str, tuple[Scored, Cell, Chosen]] = {}
-        cache = FeatureCache()
         for chosen in prepared.methods:
-            result = self._method(chosen, base, plain, seed, cache)
+            result = self._method(chosen, base, plain, seed)
             if result is not None:
                 scored[chosen.label] = (*result, chosen)
             self.reporter.step_done()
-        del cache
         times = self._time(base, scored, seed)
         self._tabulate(plain, base, scored, times, seed)
         self.reporter.step_done()
 
-    def _method(
-        self, chosen: Chosen, base: Cell, plain: Scored, seed: int, cache: FeatureCache
-    ) -> tuple[Scored, Cell] | None:
+    def _method(self, chosen: Chosen, base: Cell, plain: Scored, seed: int) -> tuple[Scored, Cell] | None:
         """Train and score one method; a failure is recorded and the others go on."""
         if chosen.label in self.prepared.skips:
             self._note(chosen.label, seed, "skipped", reason=self.prepared.skips[chosen.label])
             return None
         task = self.prepared.data.task
         try:
-            cell = method_cell(self.prepared, self.store, chosen, base, seed, cache, self.reporter, force=self.force)
+            cell = self.workshop.method(chosen, seed, base)
             rule = chosen.create(task).rule()
             scored = score_cell(
                 cell, rule, task, self.depth, plain, thresholds=self.spec.thresholds, pinned=chosen.pinned

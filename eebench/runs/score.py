@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eebench.measure import calibration, quality
+from eebench.measure.costs import Costs
 from eebench.measure.replay import replay
 from eebench.schema import TARGETS
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from eebench.engine.trace import Trace
 
 __all__ = [
-    "Costs",
     "Evaluation",
     "Point",
     "choose",
@@ -31,23 +31,6 @@ __all__ = [
 ]
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Costs:
-    """MACs of stopping at each exit, per sample: arrays (S, E), S being 1 where all samples cost the same."""
-
-    backbone: np.ndarray
-    heads: np.ndarray
-    gates: np.ndarray
-    static: np.ndarray
-    plain: np.ndarray  # (S, 1)
-
-    def mean(self, kind: str, exits: np.ndarray) -> float:
-        """Mean over samples of one kind of cost at the exits where they stop, in 10^9 MACs."""
-        values = getattr(self, kind)
-        rows = np.arange(len(exits)) if len(values) > 1 else 0
-        return float(values[rows, exits].mean()) / 1e9
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no one equality: two points are the same when they are one object

@@ -13,7 +13,8 @@ from typing import Any
 
 from eebench.errors import UserError
 from eebench.files import write_json, write_table
-from eebench.schema import SCHEMA_VERSION, TABLES
+from eebench.record import RunRecord
+from eebench.schema import TABLES
 
 __all__ = ["Store"]
 
@@ -84,9 +85,9 @@ class Store:
         """Write one of the documented tables."""
         return write_table(self.path / f"{name}.csv", list(TABLES[name]), rows)
 
-    def record(self, values: Mapping[str, Any]) -> Path:
+    def record(self, record: RunRecord) -> Path:
         """Write ``run.json``."""
-        return write_json(self.path / "run.json", {"schema_version": SCHEMA_VERSION, **values})
+        return write_json(self.path / "run.json", record.model_dump(mode="json"))
 
 
 def _link(source: str, target: str) -> None:

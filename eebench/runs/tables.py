@@ -10,7 +10,7 @@ import numpy as np
 
 from eebench.api import ExitRule, Task
 from eebench.measure import calibration, statistics
-from eebench.runs.cells import Cell
+from eebench.runs.cell import Cell
 from eebench.runs.score import (
     Evaluation,
     Point,
@@ -23,7 +23,7 @@ from eebench.runs.score import (
     random_points,
     temperatures,
 )
-from eebench.schema import TARGETS
+from eebench.schema import TARGETS, fixed_path
 
 __all__ = ["Chosen", "Scored", "knob_values", "score_cell", "score_plain"]
 
@@ -195,7 +195,7 @@ def attach_speedups(rows: list[Row], times: Any, seed: int) -> None:
     for row in rows:
         if row["seed"] != seed or row["kind"] not in ("dynamic", "fixed"):
             continue
-        path = row["target"] if row["kind"] == "dynamic" else f"fixed_{int(row['knob'])}"
+        path = row["target"] if row["kind"] == "dynamic" else fixed_path(int(row["knob"]))
         for device, column in (("cpu", "speedup_cpu"), ("cuda", "speedup_gpu")):
             interval = times.speedup(row["method"], device, path)
             if interval is not None:

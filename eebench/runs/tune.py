@@ -6,16 +6,17 @@ import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from eebench.engine.trace import Trace
 from eebench.errors import UserError
-from eebench.files import read_json
 from eebench.measure import budget, risk
+from eebench.measure.costs import Costs
 from eebench.measure.replay import replay
 from eebench.plugins.registry import Registry
+from eebench.record import RunRecord
+from eebench.runs.cell import Cell
 from eebench.runs.finished import finished_cell, task_of
 
 __all__ = ["Quotas", "Tuned", "tune", "tune_budget"]
@@ -72,24 +73,21 @@ def tune_budget(run: str | Path, method: str, share: float, *, seed: int | None 
         raise UserError(f"--budget is a share of the plain backbone's MACs such as 0.5, not {share:g}")
     run = Path(run)
     _, cell = _cell(run, method, seed)
-    folder = run / "cells" / cell["id"]
-    val, test = _traces(folder)
-    total, plain = _costs(folder, "val")
-    mean = total.mean(0)
+    (val, costs), (test, test_costs) = _splits(cell)
+    mean, plain = costs.total.mean(0), float(costs.plain.mean())
     try:
         solved = budget.budgeted_thresholds(val.confidence, mean, share * plain)
     except ValueError as error:
         raise UserError(f"a budget of {share:g} cannot be met: {error}") from None
     exits = budget.apply_thresholds(test.confidence, solved.thresholds)
-    total_test, plain_test = _costs(folder, "test")
     rows = np.arange(len(exits))
     return Quotas(
         method=method,
-        seed=cell["seed"],
+        seed=cell.seed,
         blocks=test.blocks,
         thresholds=tuple(float(t) for t in solved.thresholds[:-1]),
         val_share=solved.cost / plain,
-        share=_mean(total_test, exits, rows) / plain_test,
+        share=float(test_costs.total_of(exits).mean() / test_costs.plain.mean()),
         accuracy=float(test.correct[rows, exits].mean()),
     )
 
@@ -126,20 +124,18 @@ def tune(
         raise UserError("--max-drop and --delta must lie strictly between 0 and 1")
     run = Path(run)
     record, cell = _cell(run, method, seed)
-    folder = run / "cells" / cell["id"]
     chosen = (registry or Registry.installed()).choose(method)[0]
     rule = chosen.create(task_of(record)).rule()
-    val, test = _traces(folder)
+    (val, costs), (test, test_costs) = _splits(cell)
 
     order = np.random.default_rng(0).permutation(len(val.targets))
     propose, certify = np.array_split(order, 2)
-    total, _ = _costs(folder, "val")
     some = {name: values[propose] for name, values in val.seen.items()}
     knobs = list(rule.grid(some)) if chosen.pinned is None else [chosen.pinned]
     # Never stopping comes first, also where a knob is as dear on these samples: it is what one falls back to.
     knobs = [
         rule.knob.never,
-        *sorted(set(knobs) - {rule.knob.never}, key=lambda k: -_mean(total, replay(rule, some, k), propose)),
+        *sorted(set(knobs) - {rule.knob.never}, key=lambda k: -costs.total_of(replay(rule, some, k), propose).mean()),
     ]
 
     rest = {name: values[certify] for name, values in val.seen.items()}
@@ -152,19 +148,18 @@ def tune(
 
     exits = replay(rule, test.seen, knob)
     right = test.correct
-    total_test, plain = _costs(folder, "test")
-    spent = _mean(total_test, exits, np.arange(len(exits)))
+    spent = float(test_costs.total_of(exits).mean())
     return Tuned(
         method=method,
-        seed=cell["seed"],
+        seed=cell.seed,
         knob_name=rule.knob.name,
         knob=knob,
         certified=result.certified,
-        promise=_promise(result, max_drop, delta, bound) + _caveat(folder),
+        promise=_promise(result, max_drop, delta, bound) + _caveat(cell),
         samples=len(certify),
         drop=float(right[:, -1].mean() - right[np.arange(len(exits)), exits].mean()),
         gmacs=spent / 1e9,
-        speedup_macs=plain / spent,
+        speedup_macs=float(test_costs.plain.mean()) / spent,
         mean_exit=float(np.array(test.blocks)[exits].mean()),
     )
 
@@ -176,39 +171,26 @@ def _promise(result: risk.RiskControl, max_drop: float, delta: float, bound: str
     return f"{result.promise} (to certify {max_drop:g} at delta {delta:g} takes at least {needed})"
 
 
-def _caveat(folder: Path) -> str:
+def _caveat(cell: Cell) -> str:
     """A guarantee asks for data that had no part in training."""
-    phases = read_json(folder / "cell.json")["phases"]
-    if not any(phase.get("sees_validation") for phase in phases):
+    if not any(phase.get("sees_validation") for phase in cell.facts["phases"]):
         return ""
     return "; this method's training looked at validation data as well, which the guarantee does not allow for"
 
 
-def _cell(run: Path, method: str, seed: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
+def _cell(run: Path, method: str, seed: int | None) -> tuple[RunRecord, Cell]:
     """The run's record and the finished cell of a method, its traces being there."""
     record, cell = finished_cell(run, method, seed)
-    if record["data"]["task"]["kind"] != "classification":
+    if record.data.task.kind != "classification":
         raise UserError("tune needs a classification task: what it promises is about accuracy")
-    folder = run / "cells" / cell["id"]
-    if not (folder / "trace-val.npz").exists():
-        raise UserError(f"the traces of '{method}' are not in {folder}; run the benchmark here first")
+    if not (cell.path / "trace-val.npz").exists():
+        raise UserError(f"the traces of '{method}' are not in {cell.path}; run the benchmark here first")
     return record, cell
 
 
-def _traces(folder: Path) -> tuple[Trace, Trace]:
-    """Validation and test."""
+def _splits(cell: Cell) -> tuple[tuple[Trace, Costs], tuple[Trace, Costs]]:
+    """Trace and costs of validation and of test data."""
     try:
-        return Trace.load(folder, "val"), Trace.load(folder, "test")
+        return (cell.trace("val"), cell.costs("val")), (cell.trace("test"), cell.costs("test"))
     except (zipfile.BadZipFile, OSError, KeyError, ValueError) as error:
-        raise UserError(f"the traces in {folder} cannot be read: {error}") from error
-
-
-def _costs(folder: Path, split: str) -> tuple[np.ndarray, float]:
-    """MACs of stopping at each exit, (S, E), everything charged, and the plain backbone's mean."""
-    with np.load(folder / f"costs-{split}.npz", allow_pickle=False) as file:
-        return file["backbone"] + file["heads"] + file["gates"], float(file["plain"].mean())
-
-
-def _mean(total: np.ndarray, exits: np.ndarray, samples: np.ndarray) -> float:
-    rows = samples if len(total) > 1 else 0
-    return float(total[rows, exits].mean())
+        raise UserError(f"the traces in {cell.path} cannot be read: {error}") from error

@@ -15,6 +15,7 @@ from eebench.data.base import Split
 from eebench.engine.model import EarlyExitModel
 from eebench.measure.statistics import Interval, bootstrap_ratio
 from eebench.progress import Reporter
+from eebench.schema import BACKBONE, exit_path, fixed_path
 from eebench.timing.energy import NvmlMeter, measure_energy
 from eebench.timing.rounds import TURN, Contender, Key, Run, Timing, time_rounds
 
@@ -55,7 +56,7 @@ class Times:
     def speedup(self, label: str, device: str, path: str) -> Interval | None:
         """Plain backbone's mean over this path's at batch 1, with its bootstrap interval; None where not timed."""
         mine = self.timings.get((label, device, "single", 1, path))
-        plain = self.timings.get(("backbone", device, "single", 1, "plain"))
+        plain = self.timings.get((BACKBONE, device, "single", 1, "plain"))
         if mine is None or plain is None:
             return None
         return bootstrap_ratio(plain.wall_ms, mine.wall_ms, block=TURN)
@@ -159,8 +160,8 @@ def _contenders(
             found.append(one("wait", target, partial(_dynamic, model, rule, knob, True), knob=knob))
     if batch_size == 1:
         few = batches[: max(4, len(batches) // 4)]
-        found += [one(scenario, f"fixed_{b}", partial(_fixed, model, b)) for b in sorted(set(entrant.fixed.values()))]
-        found += [one(scenario, f"exit_{b}", partial(_forced, model, b), few) for b in model.blocks]
+        found += [one(scenario, fixed_path(b), partial(_fixed, model, b)) for b in sorted(set(entrant.fixed.values()))]
+        found += [one(scenario, exit_path(b), partial(_forced, model, b), few) for b in model.blocks]
     return found
 
 

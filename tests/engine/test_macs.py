@@ -13,13 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from eebench.api import ExitHead, ExitOutput, Task
 from eebench.backbones import create
 from eebench.backbones.vit import ViT
+from eebench.engine.costing import Costing, parameters, text_of_length
 from eebench.engine.macs import UNCOUNTED, count, exit_costs
 from eebench.engine.model import EarlyExitModel
 from eebench.errors import UserError
 from eebench.parts import LinearExit
 from eebench.plugins.registry import Registry
 from eebench.plugins.tiny import tiny_backbone, tiny_data
-from eebench.runs.cells import Costing, parameters, text_of_length
 
 WIDTH, CLASSES = 32, 4
 IMAGE = torch.zeros(1, 1, 8, 12)

@@ -7,25 +7,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from eebench.engine.features import FeatureCache
+from eebench.engine.costing import parameters, text_of_length
 from eebench.engine.macs import exit_costs
 from eebench.engine.model import EarlyExitModel
 from eebench.engine.trace import collect
 from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
-from eebench.runs import cells
-from eebench.runs.cells import (
-    BACKBONE,
-    Cell,
-    backbone_cell,
-    open_backbone,
-    open_model,
-    parameters,
-    text_of_length,
-)
+from eebench.runs import workshop
+from eebench.runs.cell import Cell
 from eebench.runs.fingerprint import method_sha256
 from eebench.runs.prepare import prepare
 from eebench.runs.store import Store
+from eebench.runs.workshop import Workshop, open_backbone, open_model
+from eebench.schema import BACKBONE
 
 CPU = torch.device("cpu")
 PABEE, JEI = "pabee[positions=3+6+9]", "jei_dnn[positions=4+8]"
@@ -71,7 +65,7 @@ def test_the_weights_on_disk_are_the_model_that_was_traced(prepared, finished, l
     model = open_model(prepared, cell, method)
     assert not model.training
     assert not any(p.requires_grad for p in model.parameters())
-    rule = cells._NEVER if method is None else method.rule()
+    rule = workshop._NEVER if method is None else method.rule()
     again, stored = collect(model, rule, prepared.data.test, prepared.data.task, device=CPU), cell.trace("test")
     assert stored.blocks == model.blocks
     np.testing.assert_array_equal(again.prediction, stored.prediction)
@@ -168,9 +162,9 @@ def test_a_mishap_while_storing_leaves_no_cell(prepared, finished, tmp_path, mon
         raise OSError(28, "No space left on device")
 
     store = Store(tmp_path, "run")
-    monkeypatch.setattr(cells, "collect", broken)
+    monkeypatch.setattr(workshop, "collect", broken)
     with pytest.raises(OSError, match="No space"):
-        backbone_cell(prepared, store, 0, Reporter(quiet=True))
+        Workshop(prepared, store, Reporter(quiet=True)).backbone(0)
     assert list((tmp_path / "run" / "cells").iterdir()) == []
 
 
@@ -178,7 +172,7 @@ def test_a_method_that_fails_leaves_no_cell(prepared, finished, tmp_path):
     store = Store(tmp_path, "run")
     failing = next(c for c in prepared.methods if c.label == "failing")
     with pytest.raises(ArithmeticError):
-        cells.method_cell(prepared, store, failing, finished[BACKBONE], 0, FeatureCache(), Reporter(quiet=True))
+        Workshop(prepared, store, Reporter(quiet=True)).method(failing, 0, finished[BACKBONE])
     assert list((tmp_path / "run" / "cells").iterdir()) == []
 
 

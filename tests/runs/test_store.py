@@ -9,9 +9,8 @@ import time
 import pytest
 
 from eebench.errors import UserError
-from eebench.files import read_json
 from eebench.runs.store import Store
-from eebench.schema import SCHEMA_VERSION, TABLES
+from eebench.schema import TABLES
 
 
 def fill(store, cell_id, text="one"):
@@ -164,8 +163,3 @@ def test_a_table_has_the_documented_columns_in_their_order(tmp_path):
         path = store.table(name, [])
         assert path == tmp_path / "run" / f"{name}.csv"
         assert path.read_text() == ",".join(TABLES[name]) + "\n"
-
-
-def test_the_record_carries_its_schema(tmp_path):
-    Store(tmp_path, "run").record({"a": 1})
-    assert read_json(tmp_path / "run" / "run.json") == {"schema_version": SCHEMA_VERSION, "a": 1}
