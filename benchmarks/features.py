@@ -11,11 +11,11 @@ from torch import Tensor
 
 from benchmarks.harness import Result, Settings, quiet
 from eebench import backbones, data
-from eebench.api import Features, Inputs
+from eebench.api import Features, Inputs, Recipe
 from eebench.data.base import Data, Split
 from eebench.engine.features import FeatureCache
 from eebench.engine.model import EarlyExitModel
-from eebench.engine.train import Plan, fit
+from eebench.engine.train import fit
 from eebench.plugins.registry import Chosen, Registry
 
 __all__ = ["run"]
@@ -69,7 +69,9 @@ def _train(chosen: list[Chosen], digits: Data, epochs: int, cache: FeatureCache 
         with quiet():
             started = time.perf_counter()
             for phase in method.phases():
-                fit(model, phase, Plan(epochs, 64, 1e-3), digits, seed=1, device=CPU, cache=cache)
+                fit(
+                    model, phase, Recipe(epochs=epochs, batch_size=64, lr=1e-3), digits, seed=1, device=CPU, cache=cache
+                )
             seconds += time.perf_counter() - started
         with torch.inference_mode():
             visits = model.trace(torch.stack([digits.test.inputs[i] for i in range(len(digits.test))]))

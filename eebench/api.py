@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -262,32 +262,122 @@ class TrainStep:
     batch: int  # batches done in this epoch
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """An optimisation recipe of a paper, used under ``--budget paper`` only."""
+    """How one phase is optimised: the common recipe of a budget, or a paper's own.
+
+    Attributes:
+        epochs: passes over the training split.
+        lr: the highest learning rate, of the exits; the schedule says what becomes of it.
+        batch_size: samples a step.
+        optimizer: ``adamw``, ``adam`` or ``sgd``.
+        betas: Adam's, both kinds.
+        eps: Adam's, both kinds.
+        momentum: of ``sgd``.
+        weight_decay: decoupled with ``adamw``, added to the gradient with the other two.
+        decay: what is decayed: ``matrices`` (and convolutions), or ``all``, biases and norms as well.
+        schedule: ``constant``; ``linear`` or ``cosine`` down to ``floor``; ``step``, times ``gamma`` at each of
+            ``milestones``; ``one-cycle``, up for the share ``warmup`` of all steps and then down to next to nothing.
+        floor: where linear and cosine end, as a share of ``lr``.
+        milestones: epochs done before each step down, ascending.
+        gamma: factor of a step down.
+        every: whether linear and cosine move every ``batch``, or every ``epoch`` only.
+        warmup: share of all steps over which the rate rises linearly from nothing.
+        warmup_steps: the same as a number of steps.
+        clip: largest norm of the gradient; None: any.
+        label_smoothing: of the task's cross-entropy, in [0, 1).
+        backbone_lr_scale: the backbone's learning rate as a share of ``lr``.
+        patience: stop after so many epochs in a row without a better score on validation data, and go back to the
+            weights of the best epoch; None: never. What is scored, ``Phase.answers`` says.
+        keep_best: go back to the best epoch's weights at the end without ever stopping early.
+        epochs_on: epochs by name of the data set, where they differ from ``epochs``.
+
+    Raises:
+        ValueError: values that contradict each other or are out of range.
+    """
 
     epochs: int
     lr: float
     batch_size: int
-    optimizer: str = "adamw"  # adamw | adam | sgd
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    momentum: float = 0.9
     weight_decay: float = 0.0
-    momentum: float = 0.9  # sgd only
-    schedule: str = "cosine"  # cosine | linear | constant
-    warmup: float = 0.0  # share of all steps
+    decay: Literal["matrices", "all"] = "matrices"
+    schedule: Literal["constant", "linear", "cosine", "step", "one-cycle"] = "cosine"
+    floor: float = 0.0
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
+    every: Literal["batch", "epoch"] = "batch"
+    warmup: float = 0.0
+    warmup_steps: int = 0
     clip: float | None = None
+    label_smoothing: float = 0.0
+    backbone_lr_scale: float = 1.0
+    patience: int | None = None
+    keep_best: bool = False
+    epochs_on: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        right = {
+            "epochs must not be negative": self.epochs >= 0 and min(self.epochs_on.values(), default=0) >= 0,
+            "lr must be above 0": self.lr > 0,
+            "batch_size must be at least 1": self.batch_size >= 1,
+            "optimizer is adamw, adam or sgd": self.optimizer in ("adamw", "adam", "sgd"),
+            "decay is matrices or all": self.decay in ("matrices", "all"),
+            "schedule is constant, linear, cosine, step or one-cycle": self.schedule
+            in ("constant", "linear", "cosine", "step", "one-cycle"),
+            "every is batch or epoch": self.every in ("batch", "epoch"),
+            "floor, warmup and label_smoothing are shares below 1": all(
+                0 <= share < 1 for share in (self.floor, self.warmup, self.label_smoothing)
+            ),
+            "give warmup or warmup_steps": not (self.warmup and self.warmup_steps),
+            "one-cycle rises for the share warmup, which must be above 0": self.schedule != "one-cycle"
+            or self.warmup > 0,
+            "milestones ascend, and only step has them": list(self.milestones) == sorted(set(self.milestones))
+            and bool(self.milestones) == (self.schedule == "step"),
+            "patience must be at least 1": self.patience is None or self.patience >= 1,
+        }
+        wrong = [words for words, holds in right.items() if not holds]
+        if wrong:
+            raise ValueError(f"recipe: {wrong[0]}")
+
+    @property
+    def selects(self) -> bool:
+        """Whether validation data choose the epoch whose weights are kept."""
+        return self.keep_best or self.patience is not None
+
+    def on(self, dataset: str) -> Recipe:
+        """The recipe with the epochs it has for a data set."""
+        return replace(self, epochs=self.epochs_on.get(dataset, self.epochs), epochs_on={})
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One stretch of training. Everything ``trains`` does not match is frozen, the backbone then in eval mode."""
+    """One stretch of training. Everything ``trains`` does not match is frozen, the backbone then in eval mode.
+
+    Attributes:
+        name: what the log calls it.
+        loss: of one batch, a scalar.
+        trains: over parameter names, "backbone.…" and "exits.<block>.…": which of them move.
+        share: of the method's epochs; the shares of all phases sum to 1.
+        lr_scale: on the common recipe's learning rate.
+        paper: the paper's own recipe, for ``--budget paper``.
+        epoch_end: called after every epoch with the validation split's visits (their features are not kept) and
+            targets. What it changes belongs in buffers, which are stored with the weights.
+        answers: from the validation split's visits to the logits (N, K) whose score chooses the epoch to keep, where a
+            recipe has one chosen; without it every exit's are scored, and the mean counts.
+    """
 
     name: str
-    loss: Callable[[TrainStep], Tensor]  # -> scalar
-    trains: Callable[[str], bool] = lambda name: True  # over parameter names: "backbone.…", "exits.<block>.…"
-    share: float = 1.0  # of the method's epochs; the shares of all phases sum to 1
-    lr_scale: float = 1.0  # on the budget's learning rate
+    loss: Callable[[TrainStep], Tensor]
+    trains: Callable[[str], bool] = lambda name: True
+    share: float = 1.0
+    lr_scale: float = 1.0
     paper: Recipe | None = None
-    epoch_end: Callable[[list[Visit], Tensor], None] | None = None  # validation outputs (features not kept), targets
+    epoch_end: Callable[[list[Visit], Tensor], None] | None = None
+    answers: Callable[[list[Visit]], Tensor] | None = None
 
 
 class Method(ABC):

@@ -3,85 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from eebench.api import ExitOutput, Features, Phase, Recipe, TrainStep, Visit
+from eebench.api import ExitOutput, Features, Phase, Recipe, Task, TrainStep, Visit
 from eebench.data.base import Batch, Data, batches
 from eebench.engine.features import FeatureCache
 from eebench.engine.model import EarlyExitModel
+from eebench.engine.optimise import make_optimizer, rate_factor, steps_per_epoch
+from eebench.measure.quality import score
 
-__all__ = [
-    "BACKBONE_LR_SCALE",
-    "Plan",
-    "backbone_phase",
-    "default_lr",
-    "fit",
-    "phase_plans",
-    "share_epochs",
-    "steps_per_epoch",
-    "trains_backbone",
-]
-
-BACKBONE_LR_SCALE = 0.3
-"""A method's phases start from a trained backbone: its weights move at this share of the heads' learning rate."""
+__all__ = ["History", "backbone_phase", "fit", "trains_backbone"]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How one phase is optimised."""
+@dataclass
+class History:
+    """What became of a phase, epoch by epoch."""
 
-    epochs: int
-    batch_size: int
-    lr: float
-    weight_decay: float = 0.05
-    optimizer: str = "adamw"
-    momentum: float = 0.9
-    schedule: str = "cosine"
-    warmup: float = 0.1
-    clip: float | None = 1.0
-    backbone_lr_scale: float = 1.0
+    losses: list[float] = field(default_factory=list)  # mean training loss of every epoch
+    scores: list[float] = field(default_factory=list)  # validation score of every epoch, where one is chosen by it
+    best: int | None = None  # the epoch (from 0) whose weights were kept; None: the last one's
 
-
-def default_lr(width: int, *, pretrained: bool) -> float:
-    """AdamW learning rate at batch 32: 1e-4 from pre-trained weights, else 1e-3 at 64 channels, falling as 1/sqrt."""
-    return 1e-4 if pretrained else 1e-3 * math.sqrt(64 / max(width, 64))
-
-
-def share_epochs(shares: Sequence[float], total: int) -> list[int]:
-    """Whole epochs for each phase, which sum to ``total``: largest remainders, but one epoch at least.
-
-    More phases than epochs make more epochs than there are; whoever shares them out says so.
-
-    Args:
-        shares: of the phases, summing to 1.
-        total: epochs the method has.
-    """
-    epochs = [max(1, math.floor(share * total + 1e-9)) for share in shares]
-    while sum(epochs) < total:
-        lacking = [share * total - has for share, has in zip(shares, epochs, strict=True)]
-        epochs[lacking.index(max(lacking))] += 1
-    while sum(epochs) > max(total, len(epochs)):
-        beyond = [has - share * total if has > 1 else -math.inf for share, has in zip(shares, epochs, strict=True)]
-        epochs[beyond.index(max(beyond))] -= 1
-    return epochs
-
-
-def phase_plans(phases: Sequence[Phase], total_epochs: int, base: Plan, *, paper: bool) -> list[Plan]:
-    """Each phase's plan: its share of the budget's epochs, or the paper's own recipe under ``--budget paper``."""
-    plans = []
-    for phase, epochs in zip(phases, share_epochs([p.share for p in phases], total_epochs), strict=True):
-        r: Recipe | None = phase.paper if paper else None
-        if r is None:
-            lr = base.lr * phase.lr_scale
-            plans.append(replace(base, epochs=epochs, lr=lr, backbone_lr_scale=BACKBONE_LR_SCALE))
-            continue
-        own = (r.epochs, r.batch_size, r.lr, r.weight_decay, r.optimizer, r.momentum, r.schedule, r.warmup, r.clip)
-        plans.append(Plan(*own))
-    return plans
+    @property
+    def waited(self) -> int:
+        """Epochs since the best one."""
+        return 0 if self.best is None else len(self.scores) - 1 - self.best
 
 
 def backbone_phase() -> Phase:
@@ -97,72 +47,104 @@ def trains_backbone(model: EarlyExitModel, phase: Phase) -> bool:
 def fit(
     model: EarlyExitModel,
     phase: Phase,
-    plan: Plan,
+    recipe: Recipe,
     data: Data,
     *,
     seed: int,
     device: torch.device,
     cache: FeatureCache | None = None,
     progress: Callable[[int, int, float], None] = lambda done, total, loss: None,
-) -> list[float]:
+) -> History:
     """Train one phase in place.
 
     Args:
         model: on ``device``.
         phase: what is trained, and on which loss.
-        plan: epochs, batch size, optimiser.
-        data: its train split is trained on; its val split feeds ``phase.epoch_end``.
+        recipe: epochs, batch size, optimiser and the rest.
+        data: its train split is trained on; its val split feeds ``phase.epoch_end`` and chooses an epoch if the recipe
+            wants that.
         seed: orders the data and seeds dropout.
         device: where.
         cache: features of the frozen backbone; used when the phase trains none of it and the data do not change.
         progress: called after every batch with (batches done, batches in all, loss).
 
     Returns:
-        Mean loss of every epoch.
+        Losses and scores by epoch.
 
     Raises:
         ValueError: the phase trains nothing, or its loss is no scalar.
         FloatingPointError: the loss is not finite.
     """
-    torch.manual_seed(seed)
     frozen = _freeze(model, phase)
-    optimizer = _optimizer(model, plan)
-    per_epoch = steps_per_epoch(len(data.train), plan.batch_size)
-    total = per_epoch * plan.epochs
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _schedule(plan, total))
     use_cache = cache is not None and frozen and cache.fits(model, data)
-    history: list[float] = []
+    torch.manual_seed(seed)  # after the cache is filled: whether an earlier phase filled it must not show
+    optimizer = make_optimizer(model, recipe)
+    per_epoch = steps_per_epoch(len(data.train), recipe.batch_size)
+    factor = rate_factor(recipe, per_epoch)
+    total = per_epoch * recipe.epochs
+    task_loss = smoothed(data.task, recipe.label_smoothing)
+    history = History()
+    kept: dict[str, Tensor] = {}
     index = 0
-    for epoch in range(plan.epochs):
+    for epoch in range(recipe.epochs):
         losses = []
-        for number, batch in enumerate(_epoch(model, data, plan, seed, epoch, device)):
+        for number, batch in enumerate(_epoch(model, data, recipe, seed, epoch, device)):
             visits = _visits(model, batch, frozen, cache if use_cache else None)
-            loss = phase.loss(TrainStep(visits, batch.targets, data.task.loss, index, epoch, plan.epochs, number))
+            loss = phase.loss(TrainStep(visits, batch.targets, task_loss, index, epoch, recipe.epochs, number))
             if loss.ndim:
                 raise ValueError(f"the loss of phase '{phase.name}' has shape {tuple(loss.shape)}, it must be a scalar")
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            if plan.clip is not None:
-                nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], plan.clip)
+            if recipe.clip is not None:
+                nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], recipe.clip)
+            set_rate(optimizer, factor(index))
             optimizer.step()
-            schedule.step()
             index += 1
             losses.append(loss.detach())
             progress(index, total, float(losses[-1]) if index % 10 == 0 or index == total else math.nan)
-        history.append(float(torch.stack(losses).mean()))
-        if not math.isfinite(history[-1]):
-            raise FloatingPointError(f"the loss of phase '{phase.name}' is {history[-1]} in epoch {epoch + 1}")
-        if phase.epoch_end is not None:
-            phase.epoch_end(*_validate(model, data, plan.batch_size, device))
+        history.losses.append(float(torch.stack(losses).mean()))
+        if not math.isfinite(history.losses[-1]):
+            raise FloatingPointError(f"the loss of phase '{phase.name}' is {history.losses[-1]} in epoch {epoch + 1}")
+        if phase.epoch_end is not None or recipe.selects:
+            visits, targets = _validate(model, data, recipe.batch_size, device)
+            if phase.epoch_end is not None:
+                phase.epoch_end(visits, targets)
+            if recipe.selects:
+                history.scores.append(_score(phase, visits, targets, data.task))
+                if history.best is None or history.scores[-1] > history.scores[history.best]:
+                    history.best, kept = epoch, {name: t.detach().clone() for name, t in state_of(model).items()}
             _freeze(model, phase)
+        if recipe.patience is not None and history.waited >= recipe.patience:
+            break
+    put_back(model, kept)
     model.eval().requires_grad_(False)
     return history
 
 
-def steps_per_epoch(samples: int, batch_size: int) -> int:
-    """Batches an epoch of ``data.base.batches`` has: a last batch of a single sample joins the one before."""
-    whole, rest = divmod(samples, batch_size)
-    return max(1, whole + (rest > (1 if whole else 0)))
+def smoothed(task: Task, smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """The task's loss of each sample, its labels smoothed: (logits (B, K), targets) -> (B,)."""
+    if smoothing == 0 or task.kind == "regression":
+        return task.loss
+    return lambda logits, targets: F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Every group's learning rate: its own full one times ``factor``."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+
+
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    """Every parameter and buffer by name, what several modules share only once."""
+    return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
+@torch.no_grad()
+def put_back(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Copy stored parameters and buffers into the model."""
+    own = state_of(model)
+    for name, value in state.items():
+        own[name].copy_(value)
 
 
 def _freeze(model: EarlyExitModel, phase: Phase) -> bool:
@@ -203,9 +185,9 @@ def backbone_features(model: EarlyExitModel, inputs: Tensor | dict[str, Tensor])
 
 
 def _epoch(
-    model: EarlyExitModel, data: Data, plan: Plan, seed: int, epoch: int, device: torch.device
+    model: EarlyExitModel, data: Data, recipe: Recipe, seed: int, epoch: int, device: torch.device
 ) -> Iterator[Batch]:
-    return batches(data.train, model.backbone.prepare, plan.batch_size, device=device, seed=seed, epoch=epoch)
+    return batches(data.train, model.backbone.prepare, recipe.batch_size, device=device, seed=seed, epoch=epoch)
 
 
 @torch.no_grad()
@@ -227,35 +209,9 @@ def _validate(model: EarlyExitModel, data: Data, batch_size: int, device: torch.
     return visits, torch.cat(targets)
 
 
-def _optimizer(model: EarlyExitModel, plan: Plan) -> torch.optim.Optimizer:
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            groups.setdefault((name.startswith("backbone."), parameter.ndim > 1), []).append(parameter)
-    params = [
-        {
-            "params": members,
-            "lr": plan.lr * (plan.backbone_lr_scale if of_backbone else 1.0),
-            "weight_decay": plan.weight_decay if matrix else 0.0,  # biases and norms are not decayed
-        }
-        for (of_backbone, matrix), members in groups.items()
-    ]
-    # fused: one kernel for all tensors, a tenth of a step's time on small models
-    if plan.optimizer == "sgd":
-        return torch.optim.SGD(params, lr=plan.lr, momentum=plan.momentum, fused=True)
-    kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
-    return kinds[plan.optimizer](params, lr=plan.lr, fused=True)
-
-
-def _schedule(plan: Plan, total: int) -> Callable[[int], float]:
-    warm = round(plan.warmup * total)
-
-    def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        left = 1 - (step - warm) / max(1, total - warm)
-        if plan.schedule == "cosine":
-            return 0.5 * (1 + math.cos(math.pi * (1 - left)))
-        return left if plan.schedule == "linear" else 1.0
-
-    return factor
+def _score(phase: Phase, visits: list[Visit], targets: Tensor, task: Task) -> float:
+    """The task's metric on validation data, of the phase's own answers or as the mean over exits."""
+    answers = [visit.logits for visit in visits] if phase.answers is None else [phase.answers(visits)]
+    truth = targets.cpu().numpy()
+    said = [a[:, 0] if task.kind == "regression" else a.argmax(-1) for a in answers]
+    return sum(score(task.metric, one.cpu().numpy(), truth) for one in said) / len(said)

@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor
 
-from eebench.api import ExitHead, Method, Task
+from eebench.api import ExitHead, Method, Recipe, Task
 from eebench.data.base import Data, batches
 from eebench.engine.macs import exit_costs
 from eebench.engine.model import EarlyExitModel
 from eebench.engine.trace import Trace, collect
-from eebench.engine.train import Plan, fit
+from eebench.engine.train import fit
 from eebench.errors import UserError
 from eebench.measure.replay import replay
 from eebench.plugins.registry import Chosen
@@ -226,7 +226,7 @@ def trains(bench: Bench) -> str:
         model = EarlyExitModel(backbone, method.build(backbone))
         for phase in method.phases():
             before = {name: value.clone() for name, value in model.named_parameters()}
-            fit(model, phase, Plan(1, 16, 1e-3), bench.data, seed=5, device=CPU)
+            fit(model, phase, Recipe(epochs=1, batch_size=16, lr=1e-3), bench.data, seed=5, device=CPU)
             moved = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
             stray = sorted(name for name in moved if not phase.trains(name))
             _must(not stray, f"phase '{phase.name}' moved {stray[:3]}")

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from eebench.data.base import batches
 from eebench.engine.model import EarlyExitModel
-from eebench.engine.train import steps_per_epoch, trains_backbone
+from eebench.engine.optimise import steps_per_epoch
+from eebench.engine.train import trains_backbone
 from eebench.plugins.registry import Registry
 from eebench.runs.fingerprint import method_sha256
 from eebench.runs.prepare import Prepared, prepare
@@ -39,14 +40,14 @@ def print_plan(spec: RunSpec, registry: Registry, results: Path) -> None:
     total = 0.0
     backbone = prepared.backbone()
     width = max(layout.dim for layout in backbone.layouts)
-    cells = [("backbone", "backbone", "", [("backbone", True, prepared.base_plan(width).epochs)])]
+    cells = [("backbone", "backbone", "", [("backbone", True, prepared.common_recipe(width).epochs)])]
     for chosen in prepared.methods:
         if chosen.label in prepared.skips:
             table.add_row(chosen.label, f"skipped: {prepared.skips[chosen.label]}", "", "", "")
             continue
         method = chosen.create(data.task)
         model = EarlyExitModel(backbone, method.build(backbone))
-        phases = [(p.name, trains_backbone(model, p), plan.epochs) for p, plan in prepared.plans(method, width)]
+        phases = [(p.name, trains_backbone(model, p), r.epochs) for p, r in prepared.recipes(method, width)]
         cells.append((chosen.label, chosen.trained, method_sha256(chosen.cls), phases))
     for label, trained, code, phases in cells:
         done = [s for s in spec.seeds if _exists(results, prepared.cell_id(trained, s, code))]

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from eebench import backbones, data
-from eebench.api import Backbone, Method, Phase
+from eebench.api import Backbone, Method, Phase, Recipe
 from eebench.backbones.weights import load_weights, weights_sha256
 from eebench.data.base import Data, Split, content_sha256
 from eebench.engine.model import EarlyExitModel
-from eebench.engine.train import Plan, default_lr, phase_plans
+from eebench.engine.optimise import common_recipe, phase_recipes
 from eebench.errors import UserError
 from eebench.plugins.registry import Chosen, Registry
 from eebench.runs.fingerprint import engine_sha256
@@ -52,26 +52,22 @@ class Prepared:
         backbone, _ = _backbone(self.spec, self.data)
         return backbone if blocks is None else backbone.shorten(blocks)
 
-    def base_plan(self, width: int) -> Plan:
-        """The budget's common optimisation plan, which every method shares."""
+    def common_recipe(self, width: int) -> Recipe:
+        """The budget's recipe, which the backbone and every method share."""
         spec = self.spec
-        return Plan(
-            epochs=spec.epochs or self.budget.epochs(len(self.data.train), pretrained=self.pretrained),
-            batch_size=spec.batch_size or 32,
-            lr=spec.lr or default_lr(width, pretrained=self.pretrained),
-            weight_decay=0.01 if self.pretrained else 0.05,
-        )
+        epochs = spec.epochs or self.budget.epochs(len(self.data.train), pretrained=self.pretrained)
+        return common_recipe(width, pretrained=self.pretrained, epochs=epochs, batch_size=spec.batch_size, lr=spec.lr)
 
     def method_epochs(self) -> int:
         """Passes over the data that each method's phases share."""
         return self.spec.epochs or self.budget.method_epochs(len(self.data.train), pretrained=self.pretrained)
 
-    def plans(self, method: Method, width: int) -> list[tuple[Phase, Plan]]:
-        """A method's phases, each with its plan."""
-        base, total = self.base_plan(width), self.method_epochs()
+    def recipes(self, method: Method, width: int) -> list[tuple[Phase, Recipe]]:
+        """A method's phases, each with its recipe."""
+        base, total = self.common_recipe(width), self.method_epochs()
         paper = self.spec.budget == "paper"
         phases = list(method.phases())
-        return list(zip(phases, phase_plans(phases, total, base, paper=paper), strict=True))
+        return list(zip(phases, phase_recipes(phases, total, base, paper=paper), strict=True))
 
     def cell_id(self, label: str, seed: int, code: str) -> str:
         """Name of a cell: readable, then a hash of everything that made it.

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from safetensors.torch import load_model, save_model
 
-from eebench.api import Backbone, ExitRule, Method, Phase
+from eebench.api import Backbone, ExitRule, Method, Phase, Recipe
 from eebench.engine.costing import Costing, parameters
 from eebench.engine.features import FeatureCache
 from eebench.engine.model import EarlyExitModel
+from eebench.engine.optimise import BACKBONE_LR_SCALE
 from eebench.engine.trace import collect
-from eebench.engine.train import BACKBONE_LR_SCALE, Plan, backbone_phase, fit
+from eebench.engine.train import backbone_phase, fit
 from eebench.errors import UserError
 from eebench.files import read_json, write_json
 from eebench.plugins.registry import Chosen
@@ -60,7 +61,7 @@ class Workshop:
             return done
         torch.manual_seed(seed)
         backbone = self.prepared.backbone()
-        return self._plain(BACKBONE, seed, backbone, self.prepared.base_plan(_width(backbone)))
+        return self._plain(BACKBONE, seed, backbone, self.prepared.common_recipe(_width(backbone)))
 
     def static(self, seed: int, blocks: int, base: Cell) -> Cell:
         """A smaller model of the same architecture, trained alone with the passes of backbone plus method.
@@ -79,14 +80,14 @@ class Workshop:
         prepared = self.prepared
         if blocks == prepared.depth:
             backbone = open_backbone(prepared, base)
-            plan = prepared.base_plan(_width(backbone))
-            plan = replace(plan, epochs=prepared.method_epochs(), lr=plan.lr * BACKBONE_LR_SCALE)
+            recipe = prepared.common_recipe(_width(backbone))
+            recipe = replace(recipe, epochs=prepared.method_epochs(), lr=recipe.lr * BACKBONE_LR_SCALE)
         else:
             torch.manual_seed(_seed_of(label, "build", seed))
             backbone = prepared.backbone(blocks)
-            plan = prepared.base_plan(_width(backbone))
-            plan = replace(plan, epochs=plan.epochs + prepared.method_epochs())
-        return self._plain(label, seed, backbone, plan)
+            recipe = prepared.common_recipe(_width(backbone))
+            recipe = replace(recipe, epochs=recipe.epochs + prepared.method_epochs())
+        return self._plain(label, seed, backbone, recipe)
 
     def method(self, chosen: Chosen, seed: int, base: Cell) -> Cell:
         """Train a method's phases from the backbone's checkpoint, trace it and count its MACs."""
@@ -101,20 +102,22 @@ class Workshop:
         backbone = open_backbone(prepared, base)
         model = EarlyExitModel(backbone, method.build(backbone)).to(prepared.device)
         phases = [
-            self._train(chosen.label, seed, model, phase, plan, _seed_of(chosen.trained, phase.name, seed), self.cache)
-            for phase, plan in prepared.plans(method, _width(backbone))
+            self._train(
+                chosen.label, seed, model, phase, recipe, _seed_of(chosen.trained, phase.name, seed), self.cache
+            )
+            for phase, recipe in prepared.recipes(method, _width(backbone))
         ]
         cell_id = prepared.cell_id(chosen.trained, seed, code)
         return self._keep(cell_id, chosen.label, seed, model, method.rule(), phases, started)
 
-    def _plain(self, label: str, seed: int, backbone: Backbone, plan: Plan) -> Cell:
+    def _plain(self, label: str, seed: int, backbone: Backbone, recipe: Recipe) -> Cell:
         """Train a model without exits and keep it."""
         started = time.perf_counter()
         model = EarlyExitModel(backbone, {}).to(self.prepared.device)
         try:
-            phases = [self._train(label, seed, model, backbone_phase(), plan, seed, None)]
+            phases = [self._train(label, seed, model, backbone_phase(), recipe, seed, None)]
         except FloatingPointError as error:
-            raise UserError(f"training the {label} diverged: {error}; try an --lr below {plan.lr:g}") from error
+            raise UserError(f"training the {label} diverged: {error}; try an --lr below {recipe.lr:g}") from error
         return self._keep(self.prepared.cell_id(label, seed, ""), label, seed, model, None, phases, started)
 
     def _train(
@@ -123,23 +126,24 @@ class Workshop:
         seed: int,
         model: EarlyExitModel,
         phase: Phase,
-        plan: Plan,
+        recipe: Recipe,
         phase_seed: int,
         cache: FeatureCache | None,
     ) -> dict[str, Any]:
         """One phase, and what the record says about it."""
-        with self.reporter.task(f"{label} seed {seed}: {phase.name}, {plan.epochs} epochs") as update:
-            losses = fit(
+        with self.reporter.task(f"{label} seed {seed}: {phase.name}, {recipe.epochs} epochs") as update:
+            history = fit(
                 model,
                 phase,
-                plan,
+                recipe,
                 self.prepared.data,
                 seed=phase_seed,
                 device=self.prepared.device,
                 cache=cache,
                 progress=update,
             )
-        return {"phase": phase.name, **asdict(plan), "losses": losses, "sees_validation": phase.epoch_end is not None}
+        validated = phase.epoch_end is not None or recipe.selects
+        return {"phase": phase.name, **asdict(recipe), **asdict(history), "sees_validation": validated}
 
     def _finished(self, label: str, trained: str, seed: int, code: str) -> Cell | None:
         cell_id = self.prepared.cell_id(trained, seed, code)

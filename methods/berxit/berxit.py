@@ -120,7 +120,9 @@ class BERxiT(Method):
 
     def phases(self) -> Sequence[Phase]:
         """One alternating phase; the paper's recipe is the released scripts' (lr 2e-5, batch 8, 3 epochs)."""
-        return [Phase("alternating", self.loss, paper=Recipe(3, 2e-5, 8, schedule="linear", clip=1.0))]
+        return [
+            Phase("alternating", self.loss, paper=Recipe(epochs=3, lr=2e-5, batch_size=8, schedule="linear", clip=1.0))
+        ]
 
     def loss(self, step: TrainStep) -> Tensor:
         """Even steps: the last exit's task loss; odd steps: the sum of all exits'. Plus the learned exit's own loss."""

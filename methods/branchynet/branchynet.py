@@ -121,7 +121,7 @@ class BranchyNet(Method):
 
     def phases(self) -> Sequence[Phase]:
         """One joint phase from the trained backbone; the paper's recipe is that of B-AlexNet (Adam, lr 1e-3)."""
-        paper = Recipe(100, 1e-3, 512, optimizer="adam", schedule="constant")
+        paper = Recipe(epochs=100, lr=1e-3, batch_size=512, optimizer="adam", schedule="constant")
         return [Phase("joint", self.loss, paper=paper)]
 
     def loss(self, step: TrainStep) -> Tensor:

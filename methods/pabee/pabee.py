@@ -92,4 +92,10 @@ class PABEE(Method):
 
     def phases(self) -> Sequence[Phase]:
         """One joint phase; the paper's recipe is the released scripts' (lr 2e-5, batch 32, 5 epochs, linear)."""
-        return [Phase("joint", depth_weighted_loss, paper=Recipe(5, 2e-5, 32, schedule="linear", clip=1.0))]
+        return [
+            Phase(
+                "joint",
+                depth_weighted_loss,
+                paper=Recipe(epochs=5, lr=2e-5, batch_size=32, schedule="linear", clip=1.0),
+            )
+        ]

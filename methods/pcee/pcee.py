@@ -111,7 +111,13 @@ class PCEE(Method):
 
     def phases(self) -> Sequence[Phase]:
         """One joint phase; the paper's recipe is the released MRPC script's (200 of 3,450 steps are warm-up)."""
-        return [Phase("joint", self.loss, paper=Recipe(15, 2e-5, 16, schedule="linear", warmup=0.058, clip=1.0))]
+        return [
+            Phase(
+                "joint",
+                self.loss,
+                paper=Recipe(epochs=15, lr=2e-5, batch_size=16, schedule="linear", warmup=0.058, clip=1.0),
+            )
+        ]
 
     def loss(self, step: TrainStep) -> Tensor:
         """Weighted mean over exits of the task loss."""

@@ -133,10 +133,12 @@ class SDN(Method):
     def phases(self) -> Sequence[Phase]:
         """One phase. Paper recipes: LGViT's for its comparisons (lr 5e-5), the original's for IC-only (Adam, 1e-3)."""
         if self.options.training == "ic_only":
-            paper = Recipe(25, 1e-3, 128, optimizer="adam", weight_decay=5e-4, schedule="constant")
+            paper = Recipe(epochs=25, lr=1e-3, batch_size=128, optimizer="adam", weight_decay=5e-4, schedule="constant")
             # linear heads on features that stay as they are bear ten times the budget's rate, as ZTW's do
             return [Phase("ic_only", self.loss, only("exits."), lr_scale=10.0, paper=paper)]
-        return [Phase("joint", self.loss, paper=Recipe(50, 5e-5, 192, schedule="linear", clip=1.0))]
+        return [
+            Phase("joint", self.loss, paper=Recipe(epochs=50, lr=5e-5, batch_size=192, schedule="linear", clip=1.0))
+        ]
 
     def loss(self, step: TrainStep) -> Tensor:
         """The training option's weighted sum of the exits' mean cross-entropies."""

@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from eebench.api import Features, Layout, Task
+from eebench.api import Features, Layout, Recipe, Task
 from eebench.backbones.vit import ViT
 from eebench.data.base import Data, Split
 from eebench.engine.features import FeatureCache
 from eebench.engine.model import EarlyExitModel
-from eebench.engine.train import Plan, fit
+from eebench.engine.train import fit
 from eebench.errors import UserError
 from eebench.plugins.registry import Registry
 from eebench.rules import Confidence
@@ -431,16 +431,16 @@ def test_training_both_stages(kind, cached):
     assert first.share + second.share == 1
     common = {"seed": 0, "device": torch.device("cpu"), "cache": FeatureCache() if cached else None}
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    fit(model, first, Plan(1, 16, 1e-3), data, **common)
+    fit(model, first, Recipe(epochs=1, batch_size=16, lr=1e-3), data, **common)
     between = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    history = fit(model, second, Plan(6, 16, 3e-3), data, **common)
+    history = fit(model, second, Recipe(epochs=6, batch_size=16, lr=3e-3), data, **common)
     end = model.state_dict()
     assert any(not torch.equal(start[name], between[name]) for name in start if name.startswith("backbone."))
     for name in end:
         if name.startswith("backbone."):
             assert torch.equal(between[name], end[name]), name
     assert any(not torch.equal(between[name], end[name]) for name in end if name.endswith("running_mean"))
-    assert history[-1] < history[0]
+    assert history.losses[-1] < history.losses[0]
 
 
 def test_pyramid_exits_read_their_own_width():

@@ -6,9 +6,10 @@ import torch
 from scipy import special, stats
 from torch.nn import functional as F
 
-from eebench.api import Task
+from eebench.api import Recipe, Task
 from eebench.engine.macs import exit_costs
-from eebench.engine.train import Plan, _freeze, _optimizer
+from eebench.engine.optimise import make_optimizer
+from eebench.engine.train import _freeze
 from eebench.plugins.registry import Registry
 from eebench_methods.ztw import ZTW
 from eebench_methods.ztw.method import GeometricEnsemble
@@ -110,9 +111,8 @@ def test_exponents_are_not_decayed():
     """The engine's own optimiser: released code has no weight decay on the ensembles."""
     method, model = build(ZTW, tiny_vit())
     _freeze(model, method.phases()[1])
-    decayed = [
-        g["params"] for g in _optimizer(model, Plan(1, 8, 1e-3, weight_decay=0.1)).param_groups if g["weight_decay"]
-    ]
+    recipe = Recipe(epochs=1, batch_size=8, lr=1e-3, weight_decay=0.1)
+    decayed = [g["params"] for g in make_optimizer(model, recipe).param_groups if g["weight_decay"]]
     assert decayed == []
     assert [tuple(model.exits[str(block)].ensemble.weight.shape) for block in (1, 2, 3)] == [(1,), (2,), (3,)]
 
