@@ -23,9 +23,13 @@ _EXPORTS = {  # module -> the public names it lends to this package; add a line 
         "Reliability brier brier_per_sample deployed ece ece_by_exit fit_temperature mean_by_exit nll nll_per_sample"
         " reliability softmax"
     ),
+    "choice": (
+        "Choice CrossFit choose_within_budget choose_within_drop cross_fit drop_certified drop_upper_bounds in_sequence"
+        " score_drop_upper_bounds smallest_resolvable"
+    ),
     "conformal": "ConformalReport ExitSets conformal_general conformal_mondrian conformal_quantile lac_sets",
     "frontier": "Frontier Gain Mean concave_hull find_frontier mean_gain mean_score pareto_front",
-    "quality": "METRICS per_sample_correct score",
+    "quality": "METRICS per_sample_correct resampled_scores score",
     "risk": "RiskControl accuracy_gap risk_control samples_needed",
     "statistics": (
         "Interval MeanStd bootstrap_ratio mann_whitney mean_std noise_flag overlap paired_bootstrap score_contrast"

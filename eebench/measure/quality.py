@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from eebench.measure._arrays import Floats, Mask, class_labels, finite
+from eebench.measure._arrays import Floats, Ints, Mask, class_labels, finite
 
-__all__ = ["METRICS", "per_sample_correct", "score"]
+__all__ = ["METRICS", "per_sample_correct", "resampled_scores", "score"]
 
 
 def per_sample_correct(predictions: ArrayLike, targets: ArrayLike) -> Mask:
@@ -52,6 +52,9 @@ def score(metric: str, predictions: ArrayLike, targets: ArrayLike, counts: Array
     predictions or all targets are one class, ``f1`` when class 1 is neither predicted nor present, the correlations
     when predictions or targets are constant.
 
+    >>> score("accuracy", [0, 1, 1, 2], [0, 1, 2, 2])
+    0.75
+
     Args:
         metric: one of :data:`METRICS`.
         predictions: (N,) predicted classes (int), or values (float) for ``pearson_spearman``.
@@ -65,62 +68,99 @@ def score(metric: str, predictions: ArrayLike, targets: ArrayLike, counts: Array
         ValueError: unknown metric, wrong shape, empty input, NaN, counts that are negative or all 0, or labels other
             than 0 and 1 for f1.
     """
+    samples = len(np.atleast_1d(targets))
+    once = np.ones((1, samples), np.int64) if counts is None else np.asarray(counts)[None]
+    return float(resampled_scores(metric, predictions, targets, once)[0])
+
+
+def resampled_scores(metric: str, predictions: ArrayLike, targets: ArrayLike, counts: ArrayLike) -> Floats:
+    """The metric on many resamples at once.
+
+    Args:
+        metric: one of :data:`METRICS`.
+        predictions: as for :func:`score`.
+        targets: as for :func:`score`.
+        counts: (R, N) int, how often each sample counts in each resample.
+
+    Returns:
+        (R,) scores.
+
+    Raises:
+        ValueError: as :func:`score`.
+    """
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
-    weights = np.ones(len(np.atleast_1d(targets)))
-    if counts is not None:
-        weights = class_labels("counts", counts, weights.shape).astype(float)
-        if not weights.any():
-            raise ValueError("counts are all 0")
-    return float(METRICS[metric](predictions, targets, weights))
+    weights = class_labels("counts", counts, (None, len(np.atleast_1d(targets)))).astype(float)
+    if not weights.any(1).all():
+        raise ValueError("counts are all 0")
+    return METRICS[metric](predictions, targets, weights)
 
 
-def _accuracy(predictions: ArrayLike, targets: ArrayLike, weights: Floats) -> float:
+def _accuracy(predictions: ArrayLike, targets: ArrayLike, weights: Floats) -> Floats:
     target = class_labels("targets", targets, (None,))
-    return float((class_labels("predictions", predictions, target.shape) == target) @ weights / weights.sum())
+    return weights @ (class_labels("predictions", predictions, target.shape) == target) / weights.sum(1)
 
 
-def _mcc(predictions: ArrayLike, targets: ArrayLike, weights: Floats) -> float:
+def _mcc(predictions: ArrayLike, targets: ArrayLike, weights: Floats) -> Floats:
     target = class_labels("targets", targets, (None,))
     predicted = class_labels("predictions", predictions, target.shape)
     classes = int(max(target.max(), predicted.max())) + 1
-    of_target, of_predicted = (np.bincount(labels, weights, classes) for labels in (target, predicted))
-    n, right = float(weights.sum()), float((predicted == target) @ weights)
-    spread = (n * n - of_predicted @ of_predicted) * (n * n - of_target @ of_target)
-    return float((right * n - of_predicted @ of_target) / np.sqrt(spread)) if spread else 0.0
+    of_target, of_predicted = (_sums(labels, classes, weights) for labels in (target, predicted))
+    n, right = weights.sum(1), weights @ (predicted == target)
+    spread = (n * n - (of_predicted**2).sum(1)) * (n * n - (of_target**2).sum(1))
+    return _ratio(right * n - (of_predicted * of_target).sum(1), np.sqrt(spread))
 
 
-def _f1(predictions: ArrayLike, targets: ArrayLike, weights: Floats) -> float:
+def _f1(predictions: ArrayLike, targets: ArrayLike, weights: Floats) -> Floats:
     target = class_labels("targets", targets, (None,), below=2)
     predicted = class_labels("predictions", predictions, target.shape, below=2)
-    found, either = float(predicted * target @ weights), float((predicted + target) @ weights)
-    return 2 * found / either if either else 0.0
+    return _ratio(2 * (weights @ (predicted * target)), weights @ (predicted + target))
 
 
-def _accuracy_f1(predictions: ArrayLike, targets: ArrayLike, weights: Floats) -> float:
+def _accuracy_f1(predictions: ArrayLike, targets: ArrayLike, weights: Floats) -> Floats:
     return (_accuracy(predictions, targets, weights) + _f1(predictions, targets, weights)) / 2
 
 
-def _pearson_spearman(predictions: ArrayLike, targets: ArrayLike, weights: Floats) -> float:
+def _pearson_spearman(predictions: ArrayLike, targets: ArrayLike, weights: Floats) -> Floats:
     target = finite("targets", targets, (None,))
     predicted = finite("predictions", predictions, target.shape)
+    varied = _varies(predicted, weights) & _varies(target, weights)
+    pearson = _correlation(predicted[None], target[None], weights)
+    spearman = _correlation(_ranks(predicted, weights), _ranks(target, weights), weights)
+    return np.where(varied, (pearson + spearman) / 2, 0.0)
+
+
+def _varies(values: Floats, weights: Floats) -> Mask:
+    """Whether the drawn values differ, asked of the values: a rounded mean would leave a constant some variance."""
     here = weights > 0
-    x, y, w = predicted[here], target[here], weights[here]
-    return (_correlation(x, y, w) + _correlation(_ranks(x, w), _ranks(y, w), w)) / 2
+    return np.where(here, values, -np.inf).max(1) > np.where(here, values, np.inf).min(1)
 
 
-def _correlation(a: Floats, b: Floats, weights: Floats) -> float:
-    if np.ptp(a) == 0 or np.ptp(b) == 0:  # asked of the values: a rounded mean would leave a constant some variance
-        return 0.0
-    a, b = (x - x @ weights / weights.sum() for x in (a, b))
-    return float(np.clip((a * weights) @ b / np.sqrt(((a * a) @ weights) * ((b * b) @ weights)), -1, 1))
+def _correlation(a: Floats, b: Floats, weights: Floats) -> Floats:
+    total = weights.sum(1, keepdims=True)
+    a, b = (x - (x * weights).sum(1, keepdims=True) / total for x in (a, b))
+    spread = np.sqrt((a * a * weights).sum(1) * (b * b * weights).sum(1))
+    return np.clip(_ratio((a * weights * b).sum(1), spread), -1, 1)
 
 
 def _ranks(values: Floats, weights: Floats) -> Floats:
-    """Ranks from 1, ties sharing their mean rank."""
-    _, group = np.unique(values, return_inverse=True)
-    sizes = np.bincount(group, weights)
-    return (sizes.cumsum() - (sizes - 1) / 2)[group]
+    """Ranks from 1 in each resample, ties sharing their mean rank: (R, N)."""
+    distinct, group = np.unique(values, return_inverse=True)
+    sizes = _sums(group, len(distinct), weights)
+    return (sizes.cumsum(1) - (sizes - 1) / 2)[:, group]
+
+
+def _sums(labels: Ints, count: int, weights: Floats) -> Floats:
+    """Sum of each resample's weights over every label from 0: (R, N) -> (R, count)."""
+    order = np.argsort(labels, kind="stable")
+    edges = np.searchsorted(labels[order], np.arange(count + 1))
+    running = np.concatenate([np.zeros((len(weights), 1)), weights[:, order].cumsum(1)], 1)  # whole numbers: exact
+    return np.diff(running[:, edges], axis=1)
+
+
+def _ratio(above: Floats, below: Floats) -> Floats:
+    """Their ratio, 0 where it is 0/0."""
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
 METRICS = {

@@ -165,18 +165,20 @@ def score_contrast(
         return paired_bootstrap(values, np.zeros_like(values), n=n, seed=seed, level=level)
     _check_resampling(n, level)
 
-    def contrast(of: Sequence[ArrayLike], truth: ArrayLike, counts: np.ndarray | None = None) -> float:
-        return sum(w * quality.score(metric, p, truth, counts) for w, p in zip(weights, of, strict=True))
-
-    estimate = contrast(predictions, targets)  # on all samples, and the check that the arrays fit
+    # On all samples, and the check that the arrays fit.
+    estimate = sum(w * quality.score(metric, p, targets) for w, p in zip(weights, predictions, strict=True))
     # Which of several equal rows is drawn does not matter: keep one of each, and draw how often it counts.
     columns = [np.asarray(x) for x in (*predictions, targets)]
     _, first, sizes = np.unique(np.stack(columns, 1), axis=0, return_index=True, return_counts=True)
     *distinct, truth = (x[first] for x in columns)
     rng = np.random.default_rng(seed)
     total = int(sizes.sum())
-    drawn = (row for k in _chunks(n, len(sizes)) for row in rng.multinomial(total, sizes / total, k))
-    return _interval(estimate, np.array([contrast(distinct, truth, counts) for counts in drawn]), level)
+    draws = []
+    for k in _chunks(n, len(sizes)):
+        counts = rng.multinomial(total, sizes / total, k)
+        scores = [quality.resampled_scores(metric, p, truth, counts) for p in distinct]
+        draws.append(np.asarray(weights, dtype=np.float64) @ scores)
+    return _interval(estimate, np.concatenate(draws), level)
 
 
 def bootstrap_ratio(

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from eebench.measure import METRICS, per_sample_correct, score
+from eebench.measure import METRICS, per_sample_correct, resampled_scores, score
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
@@ -68,6 +68,19 @@ def test_counts_are_repetitions(metric):
     repeated = score(metric, predictions.repeat(counts), targets.repeat(counts))
     assert score(metric, predictions, targets, counts) == pytest.approx(repeated)
     assert score(metric, predictions, targets) == pytest.approx(score(metric, predictions, targets, np.ones(40, int)))
+
+
+@pytest.mark.parametrize("metric", sorted(METRICS))
+def test_many_resamples_are_scored_as_one_by_one(metric):
+    rng = np.random.default_rng(5)
+    targets, predictions = rng.integers(2, size=30), rng.integers(2, size=30)
+    if metric == "pearson_spearman":
+        targets, predictions = targets + rng.random(30).round(1), predictions + rng.random(30)
+    if metric == "mcc":
+        targets, predictions = rng.choice([0, 3, 7], size=(2, 30))
+    counts = np.append(rng.integers(3, size=(20, 30)), [np.eye(30, dtype=int)[0]], 0)  # the last leaves one sample
+    want = [score(metric, predictions, targets, row) for row in counts]
+    assert resampled_scores(metric, predictions, targets, counts).tolist() == pytest.approx(want)
 
 
 def test_counts_that_leave_a_constant():
