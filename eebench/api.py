@@ -75,6 +75,11 @@ class Layout:
     grid: tuple[int, int] | None = None  # patch rows and columns; None for text
     cls: bool = True  # token 0 is a class token
     dist: bool = False  # token 1 is DeiT's distillation token
+    pool: Literal["cls", "mean"] = "cls"  # what the network's own classifier reads; without cls: "mean"
+
+    def __post_init__(self) -> None:
+        if not self.cls:
+            object.__setattr__(self, "pool", "mean")
 
     @property
     def tokens(self) -> int | None:
@@ -105,13 +110,19 @@ class Features:
 
     @property
     def pooled(self) -> Tensor:
-        """One vector a sample, (B, D): the class token where there is one, else the mean over (real) tokens."""
-        if self.layout.cls:
+        """One vector a sample, (B, D), as ``layout.pool`` says: the class token, or the mean.
+
+        The mean is over an image's patches, or over all real tokens of a text, special ones included, as
+        sentence-transformers takes it. It is additions alone, which no MAC count charges.
+        """
+        if self.layout.pool == "cls":
             return self.tokens[:, 0]
+        start = 0 if self.layout.grid is None else self.layout.prefix
+        tokens = self.tokens[:, start:]
         if self.mask is None:
-            return self.patches.mean(1)
-        weight = self.mask[:, self.layout.prefix :, None].to(self.tokens.dtype)
-        return (self.patches * weight).sum(1) / weight.sum(1)
+            return tokens.mean(1)
+        weight = self.mask[:, start:, None].to(tokens.dtype)
+        return (tokens * weight).sum(1) / weight.sum(1)
 
     def rows(self, index: Tensor) -> Features:
         """The samples at ``index`` (int64), in that order: how finished rows leave the batch."""
@@ -156,13 +167,21 @@ class Backbone(nn.Module, ABC):
     def plain(self, inputs: Inputs) -> Tensor:
         """The original model's own forward: logits (B, K). What the plain-backbone row measures."""
 
-    def shorten(self, blocks: int) -> Backbone:
-        """The same network with its first ``blocks`` blocks alone: what a static baseline is trained from."""
-        raise NotImplementedError(f"{type(self).__name__} cannot be shortened")
-
     def prepare(self, raw: Sequence[Any]) -> Inputs:
         """Samples as a data set yields them → one batch. Images are stacked; text is tokenized and padded."""
         raise NotImplementedError
+
+    def shorten(self, blocks: int) -> Backbone:
+        """Keep the first ``blocks`` blocks with their weights and drop the others, in place; returns itself.
+
+        What a static baseline is trained from: the same architecture, ``plain`` running as many blocks. Where the last
+        block left is as wide as the last one was, final norm and classifier stay as they are, else they are new.
+
+        Raises:
+            ValueError: not between 1 and ``depth``, or a number at which this network cannot be cut.
+            NotImplementedError: this adapter does not say how.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot be shortened")
 
 
 @dataclass(slots=True)

@@ -50,6 +50,8 @@ class BackboneFacts(_Facts):
 
     name: str
     depth: int
+    pool: Literal["cls", "mean"] | None = None  # what exits and classifier read
+    max_tokens: int | None = None  # text: longer ones were truncated
     params_m: float
     gmacs: float
     weights: str

@@ -61,6 +61,8 @@ def create(
     image_size: int | None = None,
     patch_size: int | None = None,
     channels: int = 3,
+    pool: str = "auto",
+    max_length: int | None = None,
 ) -> Backbone:
     """Build a backbone: a vision one with fresh weights, a text one with its own and a fresh classifier.
 
@@ -70,6 +72,9 @@ def create(
         image_size: side of the square input in pixels; None for the model's own. Vision only, as are the next two.
         patch_size: side of a patch in pixels; None for the model's own. A ResNet has no patches and leaves it out.
         channels: input channels.
+        pool: what exits and classifier of a text backbone read: the class token, the mean of all tokens, or what the
+            checkpoint says: ``cls``, ``mean`` or ``auto``.
+        max_length: truncate texts to this many tokens; None for as many as the model takes. Text only.
 
     Raises:
         UserError: no such model, one of a family without an adapter, or sizes it cannot be built with.
@@ -78,8 +83,11 @@ def create(
     if full is None and _is_text(name):
         from eebench.backbones.text import create_text
 
-        return create_text(name.removeprefix("hf:"), outputs=outputs)
+        return create_text(name.removeprefix("hf:"), outputs=outputs, pool=pool, max_tokens=max_length)
     full = full or name
+    for option, is_given in {"--pool": pool != "auto", "--max-length": max_length is not None}.items():
+        if is_given:
+            raise UserError(f"{option} is for text; '{name}' is a vision backbone")
     family = import_module(f"eebench.backbones.{_family(full)}")
     try:
         return family.build(full, outputs=outputs, image_size=image_size, patch_size=patch_size, channels=channels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from eebench.backbones import pooling
 from eebench.backbones.checkpoint import weights_sha256
+from eebench.backbones.pooling import Pool
 from eebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Loaded", "load"]
 
 HUB_SECONDS = 5.0  # for the one question that tells whether the hub can be reached
+NO_CODE: dict[str, Any] = {"trust_remote_code": False}  # never asked about on the terminal, never run
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -32,6 +35,8 @@ class Loaded:
     tokenizer: PreTrainedTokenizerBase
     notes: list[str]
     weights: str | None  # fingerprint of the encoder's weights: a SHA-256 or the hub's commit; None: random
+    new_pooler: bool = False  # the checkpoint has none, or the weights are random
+    pool: tuple[Pool, str] | None = None  # how the checkpoint pools, and the file that says so
 
 
 @dataclass(slots=True)
@@ -43,6 +48,18 @@ class _Source:
     folder: bool = False
     commit: str = ""  # of a model from the hub
     notes: list[str] = field(default_factory=list)
+
+    def find(self, relative: str) -> Path | None:
+        """A file of the model by its relative path; None where there is none."""
+        if self.folder:
+            file = Path(self.path, relative)
+            return file if file.is_file() else None
+        from huggingface_hub import errors, hf_hub_download
+
+        try:
+            return Path(hf_hub_download(self.path, relative, **self.options))
+        except (errors.EntryNotFoundError, errors.LocalEntryNotFoundError):
+            return None
 
     def weight_files(self) -> list[Path]:
         """The folder's weights."""
@@ -56,13 +73,16 @@ class _Source:
         return each if len(self.weight_files()) == 1 else hashlib.sha256(each.encode()).hexdigest()
 
 
-def load(name: str, *, outputs: int, families: Collection[str], allow_random: bool = False) -> Loaded:
-    """Load an encoder with a fresh classifier, in float32 and with PyTorch's scaled-dot-product attention.
+def load(
+    name: str, *, outputs: int, attention: Mapping[str, str], stored_pool: bool = True, allow_random: bool = False
+) -> Loaded:
+    """Load an encoder with a fresh classifier, in float32. No code that lies beside the weights is run.
 
     Args:
         name: a local folder, or a model's name on the hub. Without network the hub's local cache is used.
         outputs: width of the classifier.
-        families: the ``model_type`` values that are welcome.
+        attention: the ``model_type`` values that are welcome, with transformers' attention implementation for each.
+        stored_pool: find out how the checkpoint pools.
         allow_random: initialise at random where a folder has no weights.
 
     Raises:
@@ -74,28 +94,30 @@ def load(name: str, *, outputs: int, families: Collection[str], allow_random: bo
         raise UserError(f"text backbone '{name}' needs transformers: pip install 'eebench[text]'") from None
     source = _locate(name)
     with _quiet(transformers), _one_line(name):
-        config = transformers.AutoConfig.from_pretrained(source.path, num_labels=outputs, **source.options)
-        _check(name, config, families)
+        _check(name, transformers.PretrainedConfig.get_config_dict(source.path, **source.options)[0], attention)
+        config = transformers.AutoConfig.from_pretrained(source.path, num_labels=outputs, **source.options, **NO_CODE)
+        kernel = attention[config.model_type]
         tokenizer = _tokenizer(name, config, source)
+        pool = pooling.stored_pool(name, source.find) if stored_pool else None
         auto = transformers.AutoModelForSequenceClassification
-        weights = None
         if source.folder and not source.weight_files():
             if not allow_random:
                 raise UserError(f"folder '{name}' has no weights ({' or '.join(WEIGHTS)})")
-            net, notes = auto.from_config(config, attn_implementation="sdpa"), ["weights: random"]
-        else:
-            # Stored pickles are read with weights_only; a stored classifier of another task may have another width.
-            net, found = auto.from_pretrained(
-                source.path,
-                config=config,
-                attn_implementation="sdpa",
-                weights_only=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **source.options,
-            )
-            notes, weights = _refresh(name, net, found), source.fingerprint()
-    return Loaded(net.float().train(), tokenizer, [*source.notes, *notes], weights)
+            net = auto.from_config(config, attn_implementation=kernel, **NO_CODE).float().train()
+            return Loaded(net, tokenizer, [*source.notes, "weights: random"], None, new_pooler=True, pool=pool)
+        # Stored pickles are read with weights_only; a stored classifier of another task may have another width.
+        net, found = auto.from_pretrained(
+            source.path,
+            config=config,
+            attn_implementation=kernel,
+            weights_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **source.options,
+            **NO_CODE,
+        )
+        new_pooler = _refresh(name, net, found)
+    return Loaded(net.float().train(), tokenizer, source.notes, source.fingerprint(), new_pooler, pool)
 
 
 def _locate(name: str) -> _Source:
@@ -128,21 +150,32 @@ def _locate(name: str) -> _Source:
     return _Source(name, {"revision": revision}, commit=revision or "", notes=[f"hub: {name} at {revision}"])
 
 
-def _check(name: str, config: PretrainedConfig, families: Collection[str]) -> None:
-    if config.model_type not in families:
+def _check(name: str, config: Mapping[str, Any], families: Collection[str]) -> None:
+    """Refuse, from the bare configuration, what would need code of its own or another adapter."""
+    _no_code(name, "config.json", config)
+    family = config.get("model_type", "model without a model_type")
+    if family not in families:
         raise UserError(
-            f"backbone '{name}' is a {config.model_type}, a family eebench has no adapter for; "
+            f"backbone '{name}' is a {family}, a family eebench has no adapter for; "
             f"known: {', '.join(sorted(families))}"
         )
-    kind = getattr(config, "position_embedding_type", None) or "absolute"
+    kind = config.get("position_embedding_type") or "absolute"
     if kind != "absolute":  # recent transformers drop these and would run another model without a word
         raise UserError(f"backbone '{name}' has {kind} position embeddings; only absolute ones are supported")
 
 
+def _no_code(name: str, file: str, content: Mapping[str, Any]) -> None:
+    if content.get("auto_map"):
+        raise UserError(f"backbone '{name}' brings Python code of its own (auto_map in {file}), which is never run")
+
+
 def _tokenizer(name: str, config: PretrainedConfig, source: _Source) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-    tokenizer = AutoTokenizer.from_pretrained(source.path, **source.options)
+    # Without its code transformers would take another tokenizer and not say so.
+    _no_code(name, "tokenizer_config.json", get_tokenizer_config(source.path, **source.options))
+    tokenizer = AutoTokenizer.from_pretrained(source.path, **source.options, **NO_CODE)
     tokenizer.padding_side = "right"  # the class token stays token 0
     if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what transformers makes of a folder without a vocabulary
         raise UserError(f"backbone '{name}' has no tokenizer (tokenizer.json, or the family's vocabulary files)")
@@ -153,8 +186,12 @@ def _tokenizer(name: str, config: PretrainedConfig, source: _Source) -> PreTrain
     return tokenizer
 
 
-def _refresh(name: str, net: PreTrainedModel, found: dict[str, Any]) -> list[str]:
-    """Make the classifier new whatever the checkpoint held, and make sure that the encoder is the checkpoint's."""
+def _refresh(name: str, net: PreTrainedModel, found: dict[str, Any]) -> bool:
+    """Make the classifier new whatever the checkpoint held, and make sure that the encoder is the checkpoint's.
+
+    Returns:
+        Whether the pooler is new as well, the checkpoint having none.
+    """
     prefix = net.base_model_prefix + "."
     missing = sorted(key for key in found["missing_keys"] if key.startswith(prefix))
     odd = sorted(key for key, *_ in found["mismatched_keys"] if key.startswith(prefix))
@@ -170,7 +207,7 @@ def _refresh(name: str, net: PreTrainedModel, found: dict[str, Any]) -> list[str
                 if isinstance(layer, nn.Linear):  # as every family initialises its linear layers
                     nn.init.normal_(layer.weight, std=net.config.initializer_range)
                     nn.init.zeros_(layer.bias)
-    return ["new: classifier" + (" and pooler (the checkpoint has none)" if missing else "")]
+    return bool(missing)
 
 
 @contextmanager

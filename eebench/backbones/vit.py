@@ -22,8 +22,8 @@ MICRO["drop_path_rate"] = 0.1  # 1,200 images from scratch: worth about a point 
 class ViT(Backbone):
     """Adapter over a timm ``VisionTransformer``. Source: timm, models/vision_transformer.py and models/deit.py.
 
-    A class token that the model's own pooling leaves out (average-pooled models such as ``eva_large_patch14_196``)
-    counts as a plain prefix token (``layout.cls`` is False), so that exits pool as the model itself does.
+    Exits pool as the model itself does: average-pooled models such as ``eva_large_patch14_196`` have a class token that
+    nothing reads (``layout.pool`` is ``mean``).
 
     Raises:
         ValueError: the model has no pooling of its own, hence no classifier for one label an image.
@@ -43,8 +43,9 @@ class ViT(Backbone):
             dim=net.embed_dim,
             prefix=net.num_prefix_tokens,
             grid=(rows, columns),
-            cls=net.cls_token is not None and net.global_pool not in ("avg", "avgmax", "max"),
+            cls=net.cls_token is not None,
             dist=getattr(net, "dist_token", None) is not None,
+            pool="mean" if net.global_pool in ("avg", "avgmax", "max") else "cls",
         )
         self.layouts = (layout,) * len(net.blocks)
         self.heads = tuple(_attention_heads(block) for block in parts.blocks)

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from eebench.cli.input import fail_if_broken, set_aside
-from eebench.cli.options import BackboneName, ImageSize, Json, Methods, PatchSize, Plugins
+from eebench.cli.input import fail_if_broken, one_of, set_aside
+from eebench.cli.options import BackboneName, ImageSize, Json, Methods, PatchSize, Plugins, Pool
 
 
 def cost(
@@ -18,6 +18,7 @@ def cost(
     classes: Annotated[int, typer.Option(min=1, help="Classes of the classifiers.")] = 100,
     image_size: ImageSize = None,
     patch_size: PatchSize = None,
+    pool: Pool = "auto",
     tokens: Annotated[int, typer.Option(min=1, help="Text backbones: length in tokens.")] = 128,
     plugin: Plugins = None,
     as_json: Json = False,
@@ -31,7 +32,9 @@ def cost(
 
     chosen = registry.choose(methods)
     set_aside(registry)
-    print_costs(cost_tables(chosen, backbone, classes, image_size, patch_size, tokens), backbone, as_json=as_json)
+    pooling = one_of("--pool", pool, ("auto", "cls", "mean"))
+    tables = cost_tables(chosen, backbone, classes, image_size, patch_size, tokens, pooling)
+    print_costs(tables, backbone, as_json=as_json)
 
 
 def print_costs(tables: dict[str, dict[str, Any]], backbone: str, *, as_json: bool) -> None:

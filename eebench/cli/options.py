@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["BackboneName", "DatasetName", "ImageSize", "Json", "Methods", "PatchSize", "Plugins", "Reports", "Results"]
+__all__ = [
+    "BackboneName",
+    "DatasetName",
+    "ImageSize",
+    "Json",
+    "Methods",
+    "PatchSize",
+    "Plugins",
+    "Pool",
+    "Reports",
+    "Results",
+]
 
 
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A Python file with further methods; repeatable.")]
@@ -18,6 +29,9 @@ BackboneName = Annotated[str, typer.Option("--backbone", "-b", help="See 'eebenc
 DatasetName = Annotated[str, typer.Option("--dataset", "-d", help="See 'eebench list datasets'.")]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the input image in pixels.")]
 PatchSize = Annotated[int | None, typer.Option(help="Side of a patch in pixels.")]
+Pool = Annotated[
+    str, typer.Option(help="Text: what exits and classifier read: cls, mean, or what the checkpoint says (auto).")
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON and nothing else on standard output.")]
 Results = Annotated[Path, typer.Option(help="Folder of run directories.")]
 Reports = Annotated[Path, typer.Option(help="Folder of rendered reports.")]

@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from eebench.cli.input import fail_if_broken, numbers, one_of, say, set_aside, writable
-from eebench.cli.options import BackboneName, DatasetName, ImageSize, Methods, PatchSize, Plugins, Reports, Results
+from eebench.cli.options import (
+    BackboneName,
+    DatasetName,
+    ImageSize,
+    Methods,
+    PatchSize,
+    Plugins,
+    Pool,
+    Reports,
+    Results,
+)
 from eebench.cli.report import render_and_print
 
 
@@ -23,6 +33,10 @@ def run(
     target: Annotated[str | None, typer.Option(help="A numeric CSV column to predict instead of 'label'.")] = None,
     image_size: ImageSize = None,
     patch_size: PatchSize = None,
+    pool: Pool = "auto",
+    max_length: Annotated[
+        int | None, typer.Option(help="Text: truncate to this many tokens instead of as many as the backbone takes.")
+    ] = None,
     thresholds: Annotated[
         str | None,
         typer.Option(
@@ -65,6 +79,8 @@ def run(
         target=target,
         image_size=image_size,
         patch_size=patch_size,
+        pool=one_of("--pool", pool, ("auto", "cls", "mean")),
+        max_length=max_length,
         thresholds=None if thresholds is None else numbers("--thresholds", thresholds, float),
         epochs=epochs,
         lr=lr,

@@ -24,6 +24,7 @@ def cost_tables(
     image_size: int | None = None,
     patch_size: int | None = None,
     tokens: int = 128,
+    pool: str = "auto",
 ) -> dict[str, dict[str, Any]]:
     """Costs per method.
 
@@ -39,7 +40,7 @@ def cost_tables(
     task = Task(classes=classes)
     tables: dict[str, dict[str, Any]] = {}
     for chosen in methods:
-        net = backbones.create(backbone, outputs=classes, image_size=image_size, patch_size=patch_size)
+        net = backbones.create(backbone, outputs=classes, image_size=image_size, patch_size=patch_size, pool=pool)
         why = chosen.cls.skip(net, task)
         if why is not None:
             tables[chosen.label] = {"skipped": why}

@@ -95,6 +95,8 @@ def load(
         image_size=data.image_size,
         patch_size=data.patch_size,
         channels=data.channels,
+        pool=(record.backbone.pool or "cls") if data.modality == "text" else "auto",
+        max_length=record.backbone.max_tokens,
     )
     made = chosen.create(task)
     model = EarlyExitModel(backbone, made.build(backbone))

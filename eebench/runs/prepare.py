@@ -40,6 +40,8 @@ class Prepared:
     weights_sha: str
     data_sha: str
     depth: int  # blocks of the backbone
+    pool: str  # what its exits and its classifier read: the class token or the mean
+    max_tokens: int | None  # text: longer ones are truncated
     notes: list[str] = field(default_factory=list)  # what a reader of the results must know
 
     @property
@@ -90,6 +92,7 @@ class Prepared:
             "split": self.data.split_hash,
             "data": self.data_sha,
             "weights": self.weights_sha,
+            "pool": self.pool,
             "spec": s.model_dump(
                 mode="json",
                 exclude={"methods", "seeds", "thresholds", "latency_batch_sizes", "latency_samples", "energy"},
@@ -127,7 +130,19 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
     skips = {m.label: why for m in methods if (why := _skipped(m, backbone, loaded)) is not None}
     weights, sha = _weights(spec, backbone)
     prepared = Prepared(
-        spec, methods, loaded, budget, device, skips, lines, weights, sha, content_sha256(loaded), backbone.depth
+        spec=spec,
+        methods=methods,
+        data=loaded,
+        budget=budget,
+        device=device,
+        skips=skips,
+        weight_lines=lines,
+        weights=weights,
+        weights_sha=sha,
+        data_sha=content_sha256(loaded),
+        depth=backbone.depth,
+        pool=backbone.layouts[-1].pool,
+        max_tokens=getattr(backbone, "max_tokens", None),
     )
     prepared.notes += [budget.warning] if budget.warning else []
     prepared.notes += _longer(prepared)
@@ -165,6 +180,8 @@ def _backbone(spec: RunSpec, loaded: Data) -> tuple[Backbone, list[str]]:
         image_size=image_size,
         patch_size=patch_size,
         channels=loaded.channels,
+        pool=spec.pool,
+        max_length=spec.max_length,
     )
     lines = load_weights(backbone, spec.weights, name=spec.backbone)
     return backbone, [*backbone.notes, *lines]

@@ -69,6 +69,8 @@ def run_record(
         "backbone": {
             "name": spec.backbone,
             "depth": prepared.depth,
+            "pool": prepared.pool,
+            "max_tokens": prepared.max_tokens,
             "params_m": first["params_m"],
             "gmacs": plain_row["gmacs"],
             "weights": prepared.weights,

@@ -73,6 +73,8 @@ class RunSpec(BaseModel):
     target: str | None = None
     image_size: int | None = Field(None, gt=0)
     patch_size: int | None = Field(None, gt=0)
+    pool: Literal["auto", "cls", "mean"] = "auto"
+    max_length: int | None = Field(None, gt=0)
     thresholds: tuple[float, ...] | None = None
     lr: float | None = Field(None, gt=0, allow_inf_nan=False)
     batch_size: int | None = Field(None, gt=0)

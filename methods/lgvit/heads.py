@@ -117,7 +117,7 @@ class LGViTExit(ExitHead):
     """A local or global head and its classifier.
 
     ViT: Linear(mean of the head's tokens + class token). DeiT: two such, the second with the distillation token,
-    averaged. No class token (Swin): LayerNorm, mean, Linear. Source: LGViT repository, highway.py (DeiTHighway_v2,
+    averaged. Pooled by mean (Swin): LayerNorm, mean, Linear. Source: LGViT repository, highway.py (DeiTHighway_v2,
     SwinHighway_v2). ``aux["tokens"]`` (B, n, D) are the head's tokens, for the distillation losses.
 
     Args:
@@ -134,7 +134,7 @@ class LGViTExit(ExitHead):
             self.mix = GlobalAggregation(layout.dim, stride=kind, average=average)
         else:
             self.mix = LocalPerception(layout.dim, depthwise=kind == "conv1_1")
-        self.norm = nn.Identity() if layout.cls else nn.LayerNorm(layout.dim)
+        self.norm = nn.Identity() if layout.pool == "cls" else nn.LayerNorm(layout.dim)
         self.classifier = nn.Linear(layout.dim, outputs)
         self.classifier_dist = nn.Linear(layout.dim, outputs) if layout.dist else None
         self.apply(_initialise)
@@ -142,7 +142,7 @@ class LGViTExit(ExitHead):
     def forward(self, features: Features, carry: Rows) -> ExitOutput:
         mixed = self.mix(features.map)
         pooled = self.norm(mixed).mean(1)
-        logits = self.classifier(pooled + features.tokens[:, 0] if features.layout.cls else pooled)
+        logits = self.classifier(pooled + features.tokens[:, 0] if features.layout.pool == "cls" else pooled)
         if self.classifier_dist is not None:
             logits = (logits + self.classifier_dist(pooled + features.tokens[:, 1])) / 2
         return ExitOutput(logits, aux={"tokens": mixed})

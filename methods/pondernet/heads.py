@@ -28,7 +28,7 @@ class FinalNorm(nn.Module):
         if not self._owner:
             return self.norm(features.pooled)
         norm = self._owner[0].norm
-        if features.layout.cls:  # nobody reads the other tokens, so they need no norm
+        if features.layout.pool == "cls":  # nobody reads the other tokens, so they need no norm
             return norm(Features(features.tokens[:, :1], features.layout)).tokens[:, 0]
         return Features(norm(features).tokens, features.layout, features.mask).pooled
 

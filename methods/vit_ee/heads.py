@@ -21,7 +21,7 @@ class TransformerExit(ExitHead):
     """One more transformer block over all tokens, then a classifier in the backbone's style.
 
     ViT: Linear(D, D) and tanh on the class token, Linear. DeiT: LayerNorm, two Linear (class and distillation token)
-    averaged. No class token: LayerNorm, mean, Linear. Source: LGViT repository, modeling_highway_deit.py and
+    averaged. Pooled by mean: LayerNorm, mean, Linear. Source: LGViT repository, modeling_highway_deit.py and
     highway.py (ViTHighway, DeiTHighway), swin_highway/highway.py.
 
     Args:
@@ -34,7 +34,7 @@ class TransformerExit(ExitHead):
     def __init__(self, layout: Layout, outputs: int, *, heads: int, mlp_ratio: float) -> None:
         super().__init__()
         self.block = Block(layout.dim, heads, mlp_ratio, qkv_bias=True)
-        pooler = layout.cls and not layout.dist
+        pooler = layout.pool == "cls" and not layout.dist
         self.norm = nn.Identity() if pooler else nn.LayerNorm(layout.dim)
         self.pooler = nn.Sequential(nn.Linear(layout.dim, layout.dim), nn.Tanh()) if pooler else nn.Identity()
         self.classifier = nn.Linear(layout.dim, outputs)

@@ -126,6 +126,13 @@ def test_folders(tmp_path):
     assert "gpt2" in one_line(str(tmp_path))
 
 
+@pytest.mark.parametrize(("option", "value"), [("pool", "mean"), ("max_length", 99)])
+def test_what_is_for_text_alone(option, value):
+    assert one_line("vit_ti", **{option: value}) == (
+        f"--{option.replace('_', '-')} is for text; 'vit_ti' is a vision backbone"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -144,12 +151,13 @@ def test_folders(tmp_path):
     ],
 )
 def test_names_go_to_the_right_library(name, text, monkeypatch):
-    def create_text(name, *, outputs):
-        return "text", name, outputs
+    def create_text(name, *, outputs, pool, max_tokens):
+        return "text", name, outputs, pool, max_tokens
 
     monkeypatch.setattr("eebench.backbones.text.create_text", create_text)
     if text:
-        assert create(name, outputs=4) == ("text", name.removeprefix("hf:"), 4)
+        given = create(name, outputs=4, pool="mean", max_length=99)
+        assert given == ("text", name.removeprefix("hf:"), 4, "mean", 99)
     else:
         monkeypatch.setattr("eebench.backbones.vit.build", lambda full, **sizes: full)
         if name.startswith("beit"):

@@ -22,6 +22,8 @@ from transformers import AutoModelForSequenceClassification
 from eebench.backbones.text import TextBackbone, create_text
 from eebench.errors import UserError
 
+POOLING = "pooling: the class token (the family's own)"
+
 
 def head(backbone: TextBackbone) -> torch.Tensor:
     """Everything of the network that is not the encoder, as one vector."""
@@ -58,7 +60,7 @@ def test_the_encoder_is_the_checkpoints_and_the_classifier_new(tmp_path, family)
     stored = load_file(folder / "model.safetensors")
     for name, tensor in first.net.base_model.state_dict().items():
         assert torch.equal(tensor, stored[name]), name
-    assert first.notes == ("new: classifier",)
+    assert first.notes == ("new: classifier", POOLING)
     assert first.training
     assert first.net.training
 
@@ -83,7 +85,10 @@ def test_a_missing_pooler_is_new_and_said(tmp_path):
     folder = write(tmp_path, "bert")
     weights = load_file(folder / "model.safetensors")
     save_file({k: v for k, v in weights.items() if "pooler" not in k}, folder / "model.safetensors", {"format": "pt"})
-    assert create_text(str(folder), outputs=3).notes == ("new: classifier and pooler (the checkpoint has none)",)
+    assert create_text(str(folder), outputs=3).notes == (
+        "new: classifier and pooler (the checkpoint has none)",
+        POOLING,
+    )
 
 
 def test_half_precision_checkpoints_become_float32(tmp_path):
@@ -99,7 +104,7 @@ def test_a_state_dict_without_code_in_it_is_read(tmp_path):
     folder = write(tmp_path, "bert")
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    assert create_text(str(folder), outputs=3).notes == ("new: classifier",)
+    assert create_text(str(folder), outputs=3).notes == ("new: classifier", POOLING)
 
 
 def test_padding_goes_behind_the_text_whatever_the_tokenizer_prefers(tmp_path):
@@ -149,7 +154,7 @@ def test_random_weights_only_when_asked(tmp_path):
     folder = write(tmp_path, "bert", weights=False)
     fails(folder, "has no weights")
     backbone = create_text(str(folder), outputs=3, allow_random=True)
-    assert backbone.notes == ("weights: random",)
+    assert backbone.notes == ("weights: random", POOLING)
     assert backbone.own_weights is None
     assert backbone.plain(backbone.prepare(TEXTS)).shape == (4, 3)
 
@@ -194,6 +199,26 @@ def test_parts_that_do_not_fit_each_other_fail_in_one_line(tmp_path, change, wor
     folder = write(tmp_path, "bert")
     edit(folder / "config.json", **change)
     fails(folder, words)
+
+
+@pytest.mark.parametrize("where", ["config.json", "tokenizer_config.json"])
+def test_code_that_lies_beside_the_weights_is_neither_run_nor_asked_about(tmp_path, where, monkeypatch):
+    def asked(*_):
+        raise AssertionError("asked on the terminal")
+
+    monkeypatch.setattr(builtins, "input", asked)
+    folder = write(tmp_path / "model", "bert")
+    marker = tmp_path / "ran"
+    (folder / "own.py").write_text(f"from pathlib import Path\nPath({str(marker)!r}).touch()\n")
+    if where == "config.json":
+        edit(folder / where, auto_map={"AutoConfig": "own.Config", "AutoModel": "own.Model"}, model_type="own")
+        fails(folder, "brings Python code of its own", "auto_map in config.json")
+        edit(folder / where, model_type="bert")  # a name that transformers knows changes nothing
+        fails(folder, "brings Python code of its own")
+    else:
+        edit(folder / where, auto_map={"AutoTokenizer": ["own.Tokens", None]}, tokenizer_class="Tokens")
+        fails(folder, "brings Python code of its own", "auto_map in tokenizer_config.json")
+    assert not marker.exists()
 
 
 def test_a_dead_network_is_told_at_once_with_the_mend(monkeypatch):

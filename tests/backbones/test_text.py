@@ -1,7 +1,6 @@
 """Text backbones: every block against transformers' own hidden states, padding, compaction, sharing, lengths."""
 
 import copy
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 pytest.importorskip("transformers", reason="text backbones need the extra 'text'")
 
+from real_data import real
 from tiny_text import FAMILIES, LONG, PAIRS, TEXTS, TOKENS, write
 from transformers import AutoModel, AutoTokenizer
 
@@ -19,6 +19,7 @@ from eebench.api import Features
 from eebench.backbones.text import TextBackbone, create_text
 from eebench.engine.macs import exit_costs
 from eebench.engine.model import EarlyExitModel
+from eebench.errors import UserError
 from eebench.parts import LinearExit
 from eebench.rules import Confidence
 
@@ -174,7 +175,9 @@ def test_lengths_of_nothing_and_of_pairs(backbone):
 def test_max_tokens_can_be_lowered_but_not_raised(folders, family):
     low = create_text(str(folders[family]), outputs=2, max_tokens=6)
     assert (low.max_tokens, low.prepare([LONG])["input_ids"].shape) == (6, (1, 6))
-    assert create_text(str(folders[family]), outputs=2, max_tokens=1000).max_tokens == TOKENS
+    for wrong, words in ((TOKENS + 1, f"{TOKENS + 1} is more than the {TOKENS} tokens"), (3, "3 leaves no room")):
+        with pytest.raises(UserError, match=f"--max-length: {words}"):
+            create_text(str(folders[family]), outputs=2, max_tokens=wrong)
 
 
 def test_segments_are_told_apart_where_the_family_has_them(backbone, family):
@@ -241,10 +244,7 @@ def test_importing_the_adapter_imports_no_transformers():
 
 @torch.no_grad()
 def test_a_real_checkpoint_walks_as_transformers_runs_it():
-    root = os.environ.get("EEBENCH_REAL_DATA")
-    if not root:
-        pytest.skip("EEBENCH_REAL_DATA names no folder with minilm-l6")
-    folder = Path(root) / "minilm-l6"
+    folder = real("minilm-l6")
     backbone = create_text(str(folder), outputs=6).eval()
     texts = ["Who was The Pride of the Yankees ?", "What is the longest river in the world and where does it end ?"]
     inputs = AutoTokenizer.from_pretrained(folder, local_files_only=True)(texts, padding=True, return_tensors="pt")

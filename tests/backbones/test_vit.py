@@ -44,19 +44,20 @@ def test_walk_is_the_timm_model(kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "prefix", "cls"),
+    ("kind", "prefix", "cls", "pool"),
     [
-        ("plain", 1, True),
-        ("registers", 4, True),
-        ("no class token", 0, False),
-        ("register, no class token", 1, False),
-        ("average pooled", 1, False),
-        ("attention pooled", 0, False),
+        ("plain", 1, True, "cls"),
+        ("registers", 4, True, "cls"),
+        ("no class token", 0, False, "mean"),
+        ("register, no class token", 1, False, "mean"),
+        ("average pooled", 1, True, "mean"),
+        ("attention pooled", 0, False, "mean"),
     ],
 )
-def test_layout_names_the_prefix_and_the_token_that_is_pooled(kind, prefix, cls):
+def test_layout_names_the_prefix_and_the_token_that_is_pooled(kind, prefix, cls, pool):
     layout = ViT(VisionTransformer(**{**SMALL, **KINDS[kind]})).layouts[0]
     assert (layout.prefix, layout.cls, layout.dist, layout.grid) == (prefix, cls, False, (4, 4))
+    assert layout.pool == pool
 
 
 def test_grid_is_rows_then_columns():
