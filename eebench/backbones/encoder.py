@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from eebench.api import Backbone, Features, Layout
+from eebench.backbones.depth import check_depth
 from eebench.backbones.pooling import Pool
 from eebench.errors import UserError
 
@@ -135,8 +136,7 @@ class TextBackbone(Backbone):
 
     def shorten(self, blocks: int) -> TextBackbone:
         """The first ``blocks`` layers, embeddings and classifier as they are."""
-        if not 1 <= blocks <= self.depth:
-            raise ValueError(f"a backbone of {self.depth} blocks cannot keep {blocks}")
+        check_depth(self, blocks)
         self._cut(blocks)
         self.net.config.num_hidden_layers = blocks
         self._number()

@@ -12,6 +12,7 @@ from timm.models.resnet import ResNet as TimmResNet
 from torch import Tensor, nn
 
 from eebench.api import Backbone, Features, Layout
+from eebench.backbones.depth import check_depth, spread_drop_path
 
 __all__ = ["SMALL_IMAGE", "ResNet", "build", "small_stem"]
 
@@ -38,6 +39,10 @@ class ResNet(Backbone):
         self.net: Any = net.to(memory_format=torch.channels_last)  # Any: timm's modules carry no types
         self.image_size = image_size
         self.notes = tuple(notes)
+        self._number()
+
+    def _number(self) -> None:
+        """Number the blocks there are."""
         self._blocks = tuple(_blocks(self.net))
         self._stem_layout, *layouts = self._measure()
         self.layouts = tuple(layouts)
@@ -73,6 +78,22 @@ class ResNet(Backbone):
     def plain(self, inputs: Tensor) -> Tensor:  # type: ignore[override]
         """The timm model's own forward."""
         return self.net(inputs)
+
+    def shorten(self, blocks: int) -> ResNet:
+        """The first blocks; where the last of them is narrower than the network's last, the classifier is new."""
+        check_depth(self, blocks)
+        spread_drop_path(self._blocks, blocks)
+        left, net = blocks, self.net
+        for name in ("layer1", "layer2", "layer3", "layer4"):
+            kept = getattr(net, name)[:left]
+            setattr(net, name, kept)
+            left -= len(kept)
+        width = self.layouts[blocks - 1].dim
+        if width != net.num_features:
+            net.num_features = width
+            net.reset_classifier(net.num_classes)
+        self._number()
+        return self
 
     def prepare(self, raw: Sequence[Any]) -> Tensor:
         """Stack image tensors (C, H, W)."""

@@ -12,6 +12,7 @@ from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
 from eebench.api import Backbone, Features, Layout
+from eebench.backbones.depth import check_depth, spread_drop_path
 from eebench.backbones.vit import check_patches
 
 __all__ = ["Swin", "build", "fitting_window"]
@@ -30,7 +31,12 @@ class Swin(Backbone):
         super().__init__()
         self.net = net
         self.notes = tuple(notes)
-        stages: Any = net.layers  # timm's modules carry no types
+        self._number()
+        self.mlp_ratio = self._steps[0][1].mlp.fc1.out_features / self.layouts[0].dim
+
+    def _number(self) -> None:
+        """Number the blocks there are, through all stages."""
+        stages: Any = self.net.layers  # timm's modules carry no types
         steps: list[tuple[nn.Module | None, Any]] = []
         layouts: list[Layout] = []
         for index, stage in enumerate(stages):
@@ -40,7 +46,6 @@ class Swin(Backbone):
                 layouts.append(Layout(dim=block.dim, grid=(height, width), cls=False))
         self.layouts = tuple(layouts)
         self.heads = tuple(block.attn.num_heads for _, block in steps)
-        self.mlp_ratio = steps[0][1].mlp.fc1.out_features / layouts[0].dim
         self._steps = tuple(steps)
 
     def embed(self, inputs: Tensor) -> Features:  # type: ignore[override]
@@ -66,6 +71,28 @@ class Swin(Backbone):
     def plain(self, inputs: Tensor) -> Tensor:  # type: ignore[override]
         """The timm model's own forward."""
         return self.net(inputs)
+
+    def shorten(self, blocks: int) -> Swin:
+        """The first blocks; in an earlier stage than the last, final norm and classifier are new, of its width."""
+        check_depth(self, blocks)
+        spread_drop_path([block for _, block in self._steps], blocks)
+        net: Any = self.net
+        left, stages = blocks, 0
+        while left > 0:
+            stage = net.layers[stages]
+            stage.blocks = stage.blocks[:left]
+            left -= len(stage.blocks)
+            stages += 1
+        net.layers = net.layers[:stages]
+        net.num_layers, net.feature_info = stages, net.feature_info[:stages]
+        width = self.layouts[blocks - 1].dim
+        if width != net.num_features:
+            net.norm = nn.LayerNorm(width, eps=net.norm.eps).to(net.norm.weight)
+            net.num_features = width
+            net.reset_classifier(net.num_classes)
+            timm.models.vision_transformer.init_weights_vit_timm(net.head.fc)  # as timm makes a Swin's classifier
+        self._number()
+        return self
 
     def prepare(self, raw: Sequence[Any]) -> Tensor:
         """Stack image tensors (C, H, W)."""

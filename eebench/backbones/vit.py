@@ -11,6 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from eebench.api import Backbone, Features, Layout
+from eebench.backbones.depth import check_depth, spread_drop_path
 from eebench.errors import UserError
 
 __all__ = ["ViT", "build", "check_patches"]
@@ -47,10 +48,15 @@ class ViT(Backbone):
             dist=getattr(net, "dist_token", None) is not None,
             pool="mean" if net.global_pool in ("avg", "avgmax", "max") else "cls",
         )
-        self.layouts = (layout,) * len(net.blocks)
-        self.heads = tuple(_attention_heads(block) for block in parts.blocks)
         self.mlp_ratio = _mlp_width(parts.blocks[0]) / net.embed_dim
-        self._blocks = tuple(parts.blocks)  # indexing a ModuleList costs microseconds a block; a tuple does not
+        self._number(layout)
+
+    def _number(self, layout: Layout) -> None:
+        """Number the blocks there are."""
+        blocks: Any = self.net.blocks
+        self.layouts = (layout,) * len(blocks)
+        self.heads = tuple(_attention_heads(block) for block in blocks)
+        self._blocks = tuple(blocks)  # indexing a ModuleList costs microseconds a block; a tuple does not
 
     def embed(self, inputs: Tensor) -> Features:  # type: ignore[override]
         """Images (B, C, H, W) → patch and prefix tokens with positions."""
@@ -73,6 +79,14 @@ class ViT(Backbone):
     def plain(self, inputs: Tensor) -> Tensor:  # type: ignore[override]
         """The timm model's own forward."""
         return _averaged(self.net(inputs))
+
+    def shorten(self, blocks: int) -> ViT:
+        """The first blocks; the final norm and the classifier, as wide as before, stay."""
+        check_depth(self, blocks)
+        spread_drop_path(self._blocks, blocks)
+        self.net.blocks = self.net.blocks[:blocks]
+        self._number(self.layouts[0])
+        return self
 
     def prepare(self, raw: Sequence[Any]) -> Tensor:
         """Stack image tensors (C, H, W)."""

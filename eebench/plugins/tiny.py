@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from eebench.api import Backbone, Features, Layout, Task
+from eebench.backbones.depth import check_depth
 from eebench.data.base import Data, Split, split_sha256
 
 __all__ = ["TinyText", "tiny_backbone", "tiny_data"]
@@ -30,14 +31,24 @@ class TinyText(Backbone):
 
     def __init__(self, outputs: int, depth: int = 6, width: int = 32) -> None:
         super().__init__()
-        self.layouts = (Layout(width, prefix=1, grid=None, cls=True),) * depth
-        self.heads = (4,) * depth
+        self._number(Layout(width, prefix=1, grid=None, cls=True), depth)
         self.embedding = nn.Embedding(VOCABULARY, width)
         self.position = nn.Parameter(torch.randn(64, width) * 0.02)
         self.blocks = nn.ModuleList(
             nn.TransformerEncoderLayer(width, 4, 4 * width, dropout=0.0, batch_first=True) for _ in range(depth)
         )
         self.classifier = nn.Linear(width, outputs)
+
+    def _number(self, layout: Layout, depth: int) -> None:
+        self.layouts = (layout,) * depth
+        self.heads = (4,) * depth
+
+    def shorten(self, blocks: int) -> TinyText:
+        """The first blocks; the classifier stays."""
+        check_depth(self, blocks)
+        self.blocks = self.blocks[:blocks]
+        self._number(self.layouts[0], blocks)
+        return self
 
     def embed(self, inputs: dict[str, Tensor]) -> Features:  # type: ignore[override]
         """Token ids (B, N), 0 being padding."""
