@@ -27,6 +27,7 @@ __all__ = [
     "Knob",
     "Layout",
     "Method",
+    "PaperRecipe",
     "Phase",
     "Recipe",
     "Task",
@@ -134,6 +135,7 @@ class Backbone(nn.Module, ABC):
     """A network, block by block. Running every block and ``classify`` equals the original model exactly."""
 
     modality: ClassVar[str]  # "vision" | "text"
+    family: str = ""  # vit, swin, resnet, or a text model's own type (bert, albert, roberta, …): what recipes go by
     layouts: tuple[Layout, ...]  # layouts[k - 1]: the tokens behind block k
     heads: tuple[int, ...]  # attention heads of each block (1 where a block has none)
     mlp_ratio: float = 4.0
@@ -372,6 +374,37 @@ class Recipe:
         return replace(self, epochs=self.epochs_on.get(dataset, self.epochs), epochs_on={})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperRecipe:
+    """How a method was trained in a paper, and the setting in which that makes sense (``--budget paper``).
+
+    A recipe is whole: where the setting does not fit, or an option that belongs to it was asked for otherwise, the
+    common recipe trains the method and the record says so.
+
+    Attributes:
+        phases: recipes by name of the phase; one for every phase the method has.
+        source: where the numbers are from, such as a repository and the script in it.
+        second_hand: who trained the method so, when it was not its authors.
+        modality: of the data.
+        pretrained: whether the backbone starts from pre-trained weights.
+        families: backbone families (``Backbone.family``); every family when none are named.
+        datasets: names of data sets; every one when none are named.
+        options: the method's options that belong to the recipe, as typed on the command line.
+        backbone: the backbone's own stage: the run's ``trained`` backbone, which every method shares; ``untrained``,
+            where backbone and exits are trained together from the starting weights; or a recipe of its own.
+    """
+
+    phases: Mapping[str, Recipe]
+    source: str
+    modality: Literal["vision", "text"]
+    pretrained: bool
+    second_hand: str | None = None
+    families: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+    backbone: Recipe | Literal["trained", "untrained"] = "trained"
+
+
 @dataclass(frozen=True, slots=True)
 class Phase:
     """One stretch of training. Everything ``trains`` does not match is frozen, the backbone then in eval mode.
@@ -382,7 +415,6 @@ class Phase:
         trains: over parameter names, "backbone.…" and "exits.<block>.…": which of them move.
         share: of the method's epochs; the shares of all phases sum to 1.
         lr_scale: on the common recipe's learning rate.
-        paper: the paper's own recipe, for ``--budget paper``.
         epoch_end: called after every epoch with the validation split's visits (their features are not kept) and
             targets. What it changes belongs in buffers, which are stored with the weights.
         answers: from the validation split's visits to the logits (N, K) whose score chooses the epoch to keep, where a
@@ -394,7 +426,6 @@ class Phase:
     trains: Callable[[str], bool] = lambda name: True
     share: float = 1.0
     lr_scale: float = 1.0
-    paper: Recipe | None = None
     epoch_end: Callable[[list[Visit], Tensor], None] | None = None
     answers: Callable[[list[Visit]], Tensor] | None = None
 
@@ -404,6 +435,7 @@ class Method(ABC):
 
     name: ClassVar[str]
     Options: ClassVar[type]
+    papers: ClassVar[Sequence[PaperRecipe]] = ()  # the first that fits the run is used under ``--budget paper``
 
     def __init__(self, options: Any, task: Task) -> None:
         self.options = options

@@ -61,6 +61,7 @@ class TextBackbone(Backbone):
         if pool == "mean":
             self.net, self.mean_head = _mean_pooled(net)
         self.notes = tuple(notes)
+        self.family = str(config.model_type)
         self.mlp_ratio = self._mlp_width() / config.hidden_size
         self._tokenizer = tokenizer
         self.max_tokens = self._most(max_tokens)

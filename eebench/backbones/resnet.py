@@ -33,6 +33,7 @@ class ResNet(Backbone):
     """
 
     modality = "vision"
+    family = "resnet"
 
     def __init__(self, net: TimmResNet, image_size: int, notes: Sequence[str] = ()) -> None:
         super().__init__()

@@ -26,6 +26,7 @@ class Swin(Backbone):
     """
 
     modality = "vision"
+    family = "swin"
 
     def __init__(self, net: SwinTransformer, notes: Sequence[str] = ()) -> None:
         super().__init__()

@@ -31,6 +31,7 @@ class ViT(Backbone):
     """
 
     modality = "vision"
+    family = "vit"
     notes: tuple[str, ...] = ()
 
     def __init__(self, net: VisionTransformer) -> None:

@@ -17,6 +17,7 @@ __all__ = [
     "common_recipe",
     "default_lr",
     "make_optimizer",
+    "overridden",
     "phase_recipes",
     "rate_factor",
     "share_epochs",
@@ -76,13 +77,30 @@ def share_epochs(shares: Sequence[float], total: int) -> list[int]:
     return epochs
 
 
-def phase_recipes(phases: Sequence[Phase], total_epochs: int, base: Recipe, *, paper: bool) -> list[Recipe]:
-    """Each phase's recipe: the common one on its share of the epochs, or the paper's own under ``--budget paper``."""
-    recipes = []
-    for phase, epochs in zip(phases, share_epochs([p.share for p in phases], total_epochs), strict=True):
-        common = replace(base, epochs=epochs, lr=base.lr * phase.lr_scale, backbone_lr_scale=BACKBONE_LR_SCALE)
-        recipes.append(phase.paper if paper and phase.paper is not None else common)
-    return recipes
+def phase_recipes(phases: Sequence[Phase], total_epochs: int, base: Recipe) -> list[Recipe]:
+    """Each phase's recipe: the common one on its share of the epochs, at its own rate."""
+    epochs = share_epochs([phase.share for phase in phases], total_epochs)
+    return [
+        replace(base, epochs=own, lr=base.lr * phase.lr_scale, backbone_lr_scale=BACKBONE_LR_SCALE)
+        for phase, own in zip(phases, epochs, strict=True)
+    ]
+
+
+def overridden(
+    recipe: Recipe, *, epochs: int | None = None, lr: float | None = None, batch_size: int | None = None
+) -> Recipe:
+    """A paper's recipe with what was asked for explicitly; milestones keep their place in the whole."""
+    if epochs is not None and epochs != recipe.epochs:
+        share = epochs / max(1, recipe.epochs)
+        recipe = replace(recipe, epochs=epochs, milestones=_milestones(recipe.milestones, share))
+    return replace(recipe, lr=lr or recipe.lr, batch_size=batch_size or recipe.batch_size)
+
+
+def _milestones(milestones: Sequence[int], share: float) -> tuple[int, ...]:
+    moved: list[int] = []
+    for milestone in milestones:
+        moved.append(max(round(milestone * share), moved[-1] + 1 if moved else 1))
+    return tuple(moved)
 
 
 def steps_per_epoch(samples: int, batch_size: int) -> int:

@@ -11,7 +11,6 @@ from rich.table import Table
 
 from eebench.data.base import batches
 from eebench.engine.model import EarlyExitModel
-from eebench.engine.optimise import steps_per_epoch
 from eebench.engine.train import trains_backbone
 from eebench.plugins.registry import Registry
 from eebench.runs.fingerprint import method_sha256
@@ -36,27 +35,31 @@ def print_plan(spec: RunSpec, registry: Registry, results: Path) -> None:
         highlight=False,
     )
     per_batch = _seconds_a_batch(prepared)
+    per_sample = per_batch / min(spec.batch_size or 32, len(data.train))
     table = Table("cell", "phase", "trains", "epochs", "about")
     total = 0.0
     backbone = prepared.backbone()
     width = max(layout.dim for layout in backbone.layouts)
-    cells = [("backbone", "backbone", "", [("backbone", True, prepared.common_recipe(width).epochs)])]
+    cells = [("backbone", "backbone", "", [("backbone", True, prepared.common_recipe(width))])]
     for chosen in prepared.methods:
         if chosen.label in prepared.skips:
             table.add_row(chosen.label, f"skipped: {prepared.skips[chosen.label]}", "", "", "")
             continue
         method = chosen.create(data.task)
         model = EarlyExitModel(backbone, method.build(backbone))
-        phases = [(p.name, trains_backbone(model, p), r.epochs) for p, r in prepared.recipes(method, width)]
+        stage = prepared.backbone_stage(chosen)
+        phases = [] if isinstance(stage, str) else [("the backbone's own stage", True, stage)]
+        own = prepared.recipes(chosen, method.phases(), width)
+        phases += [(p.name, trains_backbone(model, p), recipe) for p, recipe in own]
         cells.append((chosen.label, chosen.trained, method_sha256(chosen.cls), phases))
     for label, trained, code, phases in cells:
         done = [s for s in spec.seeds if _exists(results, prepared.cell_id(trained, s, code))]
-        for name, whole, epochs in phases:
-            steps = epochs * steps_per_epoch(len(data.train), spec.batch_size or 32) * (len(spec.seeds) - len(done))
-            seconds = steps * per_batch * (1.0 if whole else FROZEN_SHARE)
+        for name, whole, recipe in phases:
+            passes = recipe.epochs * (len(spec.seeds) - len(done))
+            seconds = passes * len(data.train) * per_sample * (1.0 if whole else FROZEN_SHARE)
             total += seconds
             note = "finished" if len(done) == len(spec.seeds) else f"{seconds:.0f} s"
-            table.add_row(label, name, "backbone and exits" if whole else "exits", str(epochs), note)
+            table.add_row(label, name, "backbone and exits" if whole else "exits", str(recipe.epochs), note)
     console.print(table)
     console.print(
         f"about {total / 60:.1f} minutes of training (timed batches: {per_batch * 1e3:.0f} ms each), then tracing and "

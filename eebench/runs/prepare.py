@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 
 from eebench import backbones, data
-from eebench.api import Backbone, Method, Phase, Recipe
+from eebench.api import Backbone, PaperRecipe, Phase, Recipe
 from eebench.backbones.weights import load_weights, weights_sha256
 from eebench.data.base import Data, Split, content_sha256
 from eebench.engine.model import EarlyExitModel
-from eebench.engine.optimise import common_recipe, phase_recipes
+from eebench.engine.optimise import common_recipe, overridden, phase_recipes, share_epochs
 from eebench.errors import UserError
 from eebench.plugins.registry import Chosen, Registry
 from eebench.runs.fingerprint import engine_sha256
+from eebench.runs.recipes import COMMON, Fitted, Setting, fit_papers
 from eebench.runs.spec import BUDGETS, Budget, RunSpec
 from eebench.schema import PROTOCOL_VERSION
 
@@ -43,6 +46,7 @@ class Prepared:
     pool: str  # what its exits and its classifier read: the class token or the mean
     max_tokens: int | None  # text: longer ones are truncated
     notes: list[str] = field(default_factory=list)  # what a reader of the results must know
+    fitted: dict[str, Fitted] = field(default_factory=dict)  # under --budget paper: whose recipe trains a method
 
     @property
     def pretrained(self) -> bool:
@@ -64,12 +68,40 @@ class Prepared:
         """Passes over the data that each method's phases share."""
         return self.spec.epochs or self.budget.method_epochs(len(self.data.train), pretrained=self.pretrained)
 
-    def recipes(self, method: Method, width: int) -> list[tuple[Phase, Recipe]]:
-        """A method's phases, each with its recipe."""
-        base, total = self.common_recipe(width), self.method_epochs()
-        paper = self.spec.budget == "paper"
-        phases = list(method.phases())
-        return list(zip(phases, phase_recipes(phases, total, base, paper=paper), strict=True))
+    def recipes(self, chosen: Chosen, phases: Sequence[Phase], width: int) -> list[tuple[Phase, Recipe]]:
+        """A method's phases, each with its recipe: the common one, or its paper's under ``--budget paper``.
+
+        What was asked for explicitly (epochs, learning rate, batch size) means the same under either.
+        """
+        spec, paper = self.spec, self.paper(chosen)
+        if paper is None:
+            common = phase_recipes(phases, self.method_epochs(), self.common_recipe(width))
+            return list(zip(phases, common, strict=True))
+        epochs: list[int | None] = [None] * len(phases)
+        if spec.epochs is not None:
+            epochs = [*share_epochs([phase.share for phase in phases], spec.epochs)]
+        own = []
+        for phase, asked in zip(phases, epochs, strict=True):
+            lr = None if spec.lr is None else spec.lr * phase.lr_scale
+            recipe = paper.phases[phase.name].on(self.data.name)
+            own.append((phase, overridden(recipe, epochs=asked, lr=lr, batch_size=spec.batch_size)))
+        return own
+
+    def backbone_stage(self, chosen: Chosen) -> Recipe | Literal["trained", "untrained"]:
+        """What a method starts from: the run's trained backbone, the starting weights, or a stage of its own."""
+        paper, spec = self.paper(chosen), self.spec
+        if paper is None or isinstance(paper.backbone, str):
+            return "trained" if paper is None or paper.backbone == "trained" else "untrained"
+        recipe = paper.backbone.on(self.data.name)
+        return overridden(recipe, epochs=spec.epochs, lr=spec.lr, batch_size=spec.batch_size)
+
+    def paper(self, chosen: Chosen) -> PaperRecipe | None:
+        """The paper's recipe that trains a method."""
+        return self.fitted[chosen.label].paper if chosen.label in self.fitted else None
+
+    def whose(self, label: str) -> str:
+        """Whose recipe trains a method, in words."""
+        return self.fitted[label].words if label in self.fitted else COMMON
 
     def cell_id(self, label: str, seed: int, code: str) -> str:
         """Name of a cell: readable, then a hash of everything that made it.
@@ -129,6 +161,13 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
     lines += _truncated(backbone, loaded)
     skips = {m.label: why for m in methods if (why := _skipped(m, backbone, loaded)) is not None}
     weights, sha = _weights(spec, backbone)
+    fitted: list[Fitted] = []
+    if spec.budget == "paper":
+        setting = Setting(loaded.modality, weights != "none", backbone.family, loaded.name)
+        fitted = fit_papers([m for m in methods if m.label not in skips], registry, setting, loaded.task)
+        own = iter(fitted)
+        methods = [m if m.label in skips else next(own).chosen for m in methods]
+        spec = spec.model_copy(update={"methods": tuple(m.label for m in methods)})
     prepared = Prepared(
         spec=spec,
         methods=methods,
@@ -145,7 +184,8 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
         max_tokens=getattr(backbone, "max_tokens", None),
     )
     prepared.notes += [budget.warning] if budget.warning else []
-    prepared.notes += _longer(prepared)
+    prepared.fitted = {one.chosen.label: one for one in fitted}
+    prepared.notes += [*_longer(prepared), *_recipe_notes(prepared)]
     return prepared
 
 
@@ -154,12 +194,26 @@ def _longer(prepared: Prepared) -> list[str]:
     found = []
     total = prepared.method_epochs()
     for chosen in prepared.methods:
-        if chosen.label in prepared.skips or prepared.spec.budget == "paper":
+        if chosen.label in prepared.skips or (prepared.paper(chosen) is not None and prepared.spec.epochs is None):
             continue
         phases = len(chosen.create(prepared.data.task).phases())
         if phases > total:
             found.append(f"{chosen.label} trains {phases} epochs, not {total}: one for each of its phases")
     return found
+
+
+def _recipe_notes(prepared: Prepared) -> list[str]:
+    """Under ``--budget paper``: who is trained otherwise than a paper says, and why."""
+    spec, notes = prepared.spec, []
+    for label, one in prepared.fitted.items():
+        if one.paper is None:
+            notes.append(f"{label} has no paper's recipe here ({one.words.removeprefix('none: ')} trains it)")
+    own = [label for label, one in prepared.fitted.items() if one.paper is not None]
+    asked = {"--epochs": spec.epochs, "--lr": spec.lr, "--batch-size": spec.batch_size}
+    given = [f"{option} {value:g}" for option, value in asked.items() if value is not None]
+    if own and given:
+        notes.append(f"{', '.join(given)} instead of the papers' own for {', '.join(own)}")
+    return notes
 
 
 def _weights(spec: RunSpec, backbone: Backbone) -> tuple[str, str]:

@@ -277,5 +277,6 @@ class _Run:
             note["live"] = {"compared": live.compared, "differ": live.differ}
         name = label.partition("[")[0]
         if name in self.registry.sources:
+            note["recipe"] = self.prepared.whose(label)
             note["card"] = read_card(self.registry.get(name))
         self.outcome.cells.append(note)

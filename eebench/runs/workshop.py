@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -98,19 +99,36 @@ class Workshop:
         prepared = self.prepared
         started = time.perf_counter()
         method = chosen.create(prepared.data.task)
+        start = self._start(chosen, seed, base)
+        if start is None:
+            torch.manual_seed(seed)
+            backbone = prepared.backbone()
         torch.manual_seed(_seed_of(chosen.trained, "build", seed))  # initial weights do not depend on what ran before
-        backbone = open_backbone(prepared, base)
+        if start is not None:
+            backbone = open_backbone(prepared, start)
         model = EarlyExitModel(backbone, method.build(backbone)).to(prepared.device)
         phases = [
             self._train(
                 chosen.label, seed, model, phase, recipe, _seed_of(chosen.trained, phase.name, seed), self.cache
             )
-            for phase, recipe in prepared.recipes(method, _width(backbone))
+            for phase, recipe in prepared.recipes(chosen, method.phases(), _width(backbone))
         ]
         cell_id = prepared.cell_id(chosen.trained, seed, code)
         return self._keep(cell_id, chosen.label, seed, model, method.rule(), phases, started)
 
-    def _plain(self, label: str, seed: int, backbone: Backbone, recipe: Recipe) -> Cell:
+    def _start(self, chosen: Chosen, seed: int, base: Cell) -> Cell | None:
+        """The backbone a method starts from; None: its starting weights."""
+        stage = self.prepared.backbone_stage(chosen)
+        if isinstance(stage, str):
+            return base if stage == "trained" else None
+        code = hashlib.sha256(json.dumps(asdict(stage), sort_keys=True).encode()).hexdigest()
+        done = self._finished(BACKBONE, BACKBONE, seed, code)
+        if done is not None:
+            return done
+        torch.manual_seed(seed)
+        return self._plain(BACKBONE, seed, self.prepared.backbone(), stage, code)
+
+    def _plain(self, label: str, seed: int, backbone: Backbone, recipe: Recipe, code: str = "") -> Cell:
         """Train a model without exits and keep it."""
         started = time.perf_counter()
         model = EarlyExitModel(backbone, {}).to(self.prepared.device)
@@ -118,7 +136,7 @@ class Workshop:
             phases = [self._train(label, seed, model, backbone_phase(), recipe, seed, None)]
         except FloatingPointError as error:
             raise UserError(f"training the {label} diverged: {error}; try an --lr below {recipe.lr:g}") from error
-        return self._keep(self.prepared.cell_id(label, seed, ""), label, seed, model, None, phases, started)
+        return self._keep(self.prepared.cell_id(label, seed, code), label, seed, model, None, phases, started)
 
     def _train(
         self,

@@ -20,7 +20,6 @@ from eebench.api import (
     Layout,
     Method,
     Phase,
-    Recipe,
     Rows,
     Task,
     TrainStep,
@@ -28,6 +27,7 @@ from eebench.api import (
 from eebench.errors import UserError
 from eebench.parts import LinearExit
 from eebench.rules import Below, Confidence
+from eebench_methods.berxit import recipes
 from eebench_methods.common import exit_blocks, linear_exits, needs_norm
 
 __all__ = ["BERxiT", "BERxiTOptions", "LearningToExit", "uncertainty_targets"]
@@ -90,6 +90,7 @@ class BERxiT(Method):
 
     name = "berxit"
     Options: ClassVar[type] = BERxiTOptions
+    papers = recipes.PAPERS
 
     def __init__(self, options: BERxiTOptions, task: Task) -> None:
         super().__init__(options, task)
@@ -119,10 +120,8 @@ class BERxiT(Method):
         return Confidence()
 
     def phases(self) -> Sequence[Phase]:
-        """One alternating phase; the paper's recipe is the released scripts' (lr 2e-5, batch 8, 3 epochs)."""
-        return [
-            Phase("alternating", self.loss, paper=Recipe(epochs=3, lr=2e-5, batch_size=8, schedule="linear", clip=1.0))
-        ]
+        """One alternating phase."""
+        return [Phase("alternating", self.loss)]
 
     def loss(self, step: TrainStep) -> Tensor:
         """Even steps: the last exit's task loss; odd steps: the sum of all exits'. Plus the learned exit's own loss."""

@@ -19,7 +19,6 @@ from eebench.api import (
     Layout,
     Method,
     Phase,
-    Recipe,
     Rows,
     Task,
     TrainStep,
@@ -27,6 +26,7 @@ from eebench.api import (
 from eebench.errors import UserError
 from eebench.parts import LinearExit, joint_loss
 from eebench.rules import Entropy
+from eebench_methods.branchynet import recipes
 from eebench_methods.common import exit_blocks, linear_exits, needs_norm
 
 __all__ = ["BlockExit", "BranchyNet", "BranchyNetOptions", "MlpExit", "branch_weights"]
@@ -85,6 +85,7 @@ class BranchyNet(Method):
 
     name = "branchynet"
     Options: ClassVar[type] = BranchyNetOptions
+    papers = recipes.PAPERS
 
     @classmethod
     def skip(cls, backbone: Backbone, task: Task) -> str | None:
@@ -120,9 +121,8 @@ class BranchyNet(Method):
         return Entropy()
 
     def phases(self) -> Sequence[Phase]:
-        """One joint phase from the trained backbone; the paper's recipe is that of B-AlexNet (Adam, lr 1e-3)."""
-        paper = Recipe(epochs=100, lr=1e-3, batch_size=512, optimizer="adam", schedule="constant")
-        return [Phase("joint", self.loss, paper=paper)]
+        """One joint phase from the trained backbone."""
+        return [Phase("joint", self.loss)]
 
     def loss(self, step: TrainStep) -> Tensor:
         """Weighted mean over exits of the cross-entropy."""

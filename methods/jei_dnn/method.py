@@ -19,7 +19,6 @@ from eebench.api import (
     Layout,
     Method,
     Phase,
-    Recipe,
     Rows,
     Task,
     TrainStep,
@@ -27,6 +26,7 @@ from eebench.api import (
     only,
 )
 from eebench_methods.common import exit_blocks
+from eebench_methods.jei_dnn import recipes
 from eebench_methods.jei_dnn.gates import (
     GateBias,
     exit_probabilities,
@@ -93,6 +93,7 @@ class JEIDNN(Method):
 
     name = "jei_dnn"
     Options = JEIDNNOptions
+    papers = recipes.PAPERS
     options: JEIDNNOptions
 
     @classmethod
@@ -115,8 +116,6 @@ class JEIDNN(Method):
 
     def phases(self) -> Sequence[Phase]:
         """The exits alone first, then gates and exits in turns; the backbone stays as it is in both."""
-        warm = Recipe(epochs=1, lr=0.01, batch_size=64, optimizer="sgd", weight_decay=5e-4, schedule="constant")
-        turns = Recipe(epochs=14, lr=0.01, batch_size=64, optimizer="sgd", weight_decay=5e-4)
         return [
             Phase(
                 "warm-up",
@@ -124,7 +123,6 @@ class JEIDNN(Method):
                 lambda name: name.startswith("exits.") and ".gate." not in name,
                 share=0.25,
                 lr_scale=10.0,
-                paper=warm,
             ),
             Phase(
                 "turns",
@@ -132,7 +130,6 @@ class JEIDNN(Method):
                 only("exits."),
                 share=0.75,
                 lr_scale=30.0,  # Adam moves a weight by about this a step, and five gate weights have far to go
-                paper=turns,
                 epoch_end=self.reweigh_gates,
             ),
         ]

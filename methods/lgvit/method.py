@@ -8,15 +8,14 @@ from typing import Literal
 
 from torch import Tensor
 
-from eebench.api import Backbone, ExitHead, ExitRule, Method, Phase, Recipe, Task, TrainStep, only
+from eebench.api import Backbone, ExitHead, ExitRule, Method, Phase, Task, TrainStep, only
 from eebench.rules import Confidence
 from eebench_methods.common import exit_blocks
+from eebench_methods.lgvit import recipes
 from eebench_methods.lgvit.heads import LGViTExit, default_positions, head_plan, is_pyramid
 from eebench_methods.lgvit.losses import alternating_weighted, heterogeneous_loss, homogeneous_loss, prediction_kl
 
 __all__ = ["LGViT", "LGViTOptions"]
-
-_PAPER = Recipe(epochs=50, lr=5e-5, batch_size=192, schedule="linear", clip=1.0)
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,7 @@ class LGViT(Method):
 
     name = "lgvit"
     Options = LGViTOptions
+    papers = recipes.PAPERS
 
     @classmethod
     def skip(cls, backbone: Backbone, task: Task) -> str | None:
@@ -86,8 +86,8 @@ class LGViT(Method):
     def phases(self) -> Sequence[Phase]:
         """End to end, then self-distillation of the exits alone."""
         return [
-            Phase("end to end", alternating_weighted, share=0.5, paper=_PAPER),
-            Phase("self-distillation", self.distillation, trains=only("exits."), share=0.5, paper=_PAPER),
+            Phase("end to end", alternating_weighted, share=0.5),
+            Phase("self-distillation", self.distillation, trains=only("exits."), share=0.5),
         ]
 
     def distillation(self, step: TrainStep) -> Tensor:

@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from eebench.api import Backbone, ExitHead, ExitOutput, ExitRule, Knob, Method, Phase, Recipe, Rows
+from eebench.api import Backbone, ExitHead, ExitOutput, ExitRule, Knob, Method, Phase, Rows
 from eebench_methods.common import depth_weighted_loss, exit_blocks, linear_exits
+from eebench_methods.pabee import recipes
 
 __all__ = ["PABEE", "PABEEOptions", "Patience"]
 
@@ -78,6 +79,7 @@ class PABEE(Method):
 
     name = "pabee"
     Options: ClassVar[type] = PABEEOptions
+    papers = recipes.PAPERS
 
     def build(self, backbone: Backbone) -> dict[int, ExitHead]:
         """Exits by block; with ``last=own`` one at the last block as well."""
@@ -91,11 +93,5 @@ class PABEE(Method):
         return Patience(self.options.regression_threshold if self.task.kind == "regression" else None)
 
     def phases(self) -> Sequence[Phase]:
-        """One joint phase; the paper's recipe is the released scripts' (lr 2e-5, batch 32, 5 epochs, linear)."""
-        return [
-            Phase(
-                "joint",
-                depth_weighted_loss,
-                paper=Recipe(epochs=5, lr=2e-5, batch_size=32, schedule="linear", clip=1.0),
-            )
-        ]
+        """One joint phase."""
+        return [Phase("joint", depth_weighted_loss)]

@@ -9,8 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from eebench.api import Backbone, ExitHead, ExitRule, Method, Phase, Recipe, Rows, Task, TrainStep
-from eebench_methods.pondernet.halting import QExit, geometric_prior, halting_loss, log_halting
+from eebench.api import Backbone, ExitHead, ExitRule, Method, Phase, Rows, Task, TrainStep
+from eebench_methods.palbert import recipes
+from eebench_methods.pondernet.halting import QExit, geometric_prior, halting_loss, log_halting, median_answers
 from eebench_methods.pondernet.heads import HaltingExit, poolers
 
 __all__ = ["EPSILON", "PALBERT", "PALBERTOptions", "PonderExit", "lambda_layer", "learned_log_halting", "normal_prior"]
@@ -103,6 +104,7 @@ class PALBERT(Method):
 
     name = "palbert"
     Options = PALBERTOptions
+    papers = recipes.PAPERS
     options: PALBERTOptions
 
     @classmethod
@@ -127,8 +129,7 @@ class PALBERT(Method):
 
     def phases(self) -> Sequence[Phase]:
         """One joint phase."""
-        paper = Recipe(epochs=25, lr=1e-5, batch_size=32, optimizer="adam", schedule="constant")
-        return [Phase("ponder", self.loss, paper=paper)]
+        return [Phase("ponder", self.loss, answers=median_answers)]
 
     def loss(self, step: TrainStep) -> Tensor:
         """The p-weighted task loss plus β · KL."""

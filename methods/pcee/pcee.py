@@ -17,7 +17,6 @@ from eebench.api import (
     Knob,
     Method,
     Phase,
-    Recipe,
     Rows,
     Task,
     TrainStep,
@@ -26,6 +25,7 @@ from eebench.api import (
 from eebench.parts import joint_loss
 from eebench.rules import quantile_grid
 from eebench_methods.common import exit_blocks, linear_exits
+from eebench_methods.pcee import recipes
 
 __all__ = ["PCEE", "PCEEOptions", "PatientConfidence", "exit_weights"]
 
@@ -94,6 +94,7 @@ class PCEE(Method):
 
     name = "pcee"
     Options: ClassVar[type] = PCEEOptions
+    papers = recipes.PAPERS
 
     @classmethod
     def skip(cls, backbone: Backbone, task: Task) -> str | None:
@@ -110,14 +111,8 @@ class PCEE(Method):
         return PatientConfidence(self.options.patience, self.task.classes)
 
     def phases(self) -> Sequence[Phase]:
-        """One joint phase; the paper's recipe is the released MRPC script's (200 of 3,450 steps are warm-up)."""
-        return [
-            Phase(
-                "joint",
-                self.loss,
-                paper=Recipe(epochs=15, lr=2e-5, batch_size=16, schedule="linear", warmup=0.058, clip=1.0),
-            )
-        ]
+        """One joint phase."""
+        return [Phase("joint", self.loss)]
 
     def loss(self, step: TrainStep) -> Tensor:
         """Weighted mean over exits of the task loss."""

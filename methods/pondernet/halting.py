@@ -17,7 +17,16 @@ from torch.nn import functional as F
 from eebench.api import ExitOutput, ExitRule, Knob, Rows, TrainStep, Visit
 from eebench.rules import quantile_grid
 
-__all__ = ["QExit", "SampledExit", "divergence", "geometric_prior", "halting_loss", "log_halting", "own_logits"]
+__all__ = [
+    "QExit",
+    "SampledExit",
+    "divergence",
+    "geometric_prior",
+    "halting_loss",
+    "log_halting",
+    "median_answers",
+    "own_logits",
+]
 
 DRAWS = 1 << 16
 """Random numbers an exit has ready; samples whose ids differ by a multiple of this share theirs."""
@@ -82,6 +91,17 @@ def halting_loss(step: TrainStep, log_p: Tensor, prior: Tensor, beta: float, dir
     losses = torch.stack([step.loss(own_logits(visit), step.targets) for visit in step.visits], 1)
     regulariser = divergence(log_p, prior.to(log_p.device), direction)
     return ((log_p.exp() * losses).sum(1) + beta * regulariser).mean()
+
+
+def median_answers(visits: Sequence[Visit]) -> Tensor:
+    """The Q-exit's answers at q = 0.5, (N, K): each sample's logits where it has stopped with more than even chance.
+
+    What PALBERT's authors score on the dev set. Source: tinkoff-ai/palbert, src/trainer.py.
+    """
+    signals = torch.stack([visit.output.signal for visit in visits[:-1]], 1)  # type: ignore[misc]  # the last has none
+    stops = torch.cat((torch.sigmoid(-signals).cumprod(1) < 0.5, signals.new_ones(len(signals), 1).bool()), 1)
+    where = stops.float().argmax(1)  # the first of them
+    return torch.stack([visit.logits for visit in visits])[where, torch.arange(len(where), device=where.device)]
 
 
 class QExit(ExitRule):

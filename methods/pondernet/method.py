@@ -10,13 +10,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from eebench.api import Backbone, ExitHead, ExitRule, Method, Phase, Recipe, Task, TrainStep
+from eebench.api import Backbone, ExitHead, ExitRule, Method, Phase, Task, TrainStep
+from eebench_methods.pondernet import recipes
 from eebench_methods.pondernet.halting import (
     QExit,
     SampledExit,
     geometric_prior,
     halting_loss,
     log_halting,
+    median_answers,
 )
 from eebench_methods.pondernet.heads import HaltingExit, MixtureExit, poolers
 
@@ -59,6 +61,7 @@ class PonderNet(Method):
 
     name = "pondernet"
     Options = PonderNetOptions
+    papers = recipes.PAPERS
     options: PonderNetOptions
 
     @classmethod
@@ -87,8 +90,7 @@ class PonderNet(Method):
 
     def phases(self) -> Sequence[Phase]:
         """One joint phase."""
-        paper = Recipe(epochs=25, lr=1e-5, batch_size=16, optimizer="adam", schedule="constant")
-        return [Phase("ponder", self.loss, paper=paper)]
+        return [Phase("ponder", self.loss, answers=median_answers)]
 
     def loss(self, step: TrainStep) -> Tensor:
         """The p-weighted task loss plus β · KL, λ of the last block being 1."""

@@ -17,7 +17,6 @@ from eebench.api import (
     Features,
     Method,
     Phase,
-    Recipe,
     Rows,
     Task,
     TrainStep,
@@ -28,6 +27,7 @@ from eebench.api import (
 from eebench.parts import LinearExit
 from eebench.rules import Confidence
 from eebench_methods.common import exit_blocks, linear_exits, needs_norm
+from eebench_methods.sdn import recipes
 
 __all__ = ["SDN", "ConfidentExit", "MostConfidentExit", "SDNOptions", "keep_most_confident", "ramp"]
 
@@ -111,6 +111,7 @@ class SDN(Method):
 
     name = "sdn"
     Options: ClassVar[type] = SDNOptions
+    papers = recipes.PAPERS
 
     @classmethod
     def skip(cls, backbone: Backbone, task: Task) -> str | None:
@@ -131,14 +132,11 @@ class SDN(Method):
         return Confidence()
 
     def phases(self) -> Sequence[Phase]:
-        """One phase. Paper recipes: LGViT's for its comparisons (lr 5e-5), the original's for IC-only (Adam, 1e-3)."""
+        """One phase, of the exits alone with ``training=ic_only``."""
         if self.options.training == "ic_only":
-            paper = Recipe(epochs=25, lr=1e-3, batch_size=128, optimizer="adam", weight_decay=5e-4, schedule="constant")
             # linear heads on features that stay as they are bear ten times the budget's rate, as ZTW's do
-            return [Phase("ic_only", self.loss, only("exits."), lr_scale=10.0, paper=paper)]
-        return [
-            Phase("joint", self.loss, paper=Recipe(epochs=50, lr=5e-5, batch_size=192, schedule="linear", clip=1.0))
-        ]
+            return [Phase("ic_only", self.loss, only("exits."), lr_scale=10.0)]
+        return [Phase("joint", self.loss)]
 
     def loss(self, step: TrainStep) -> Tensor:
         """The training option's weighted sum of the exits' mean cross-entropies."""

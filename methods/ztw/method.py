@@ -9,9 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from eebench.api import Backbone, ExitHead, ExitOutput, ExitRule, Features, Method, Phase, Recipe, Rows, Task, TrainStep
+from eebench.api import Backbone, ExitHead, ExitOutput, ExitRule, Features, Method, Phase, Rows, Task, TrainStep
 from eebench.rules import Confidence
 from eebench_methods.common import exit_blocks
+from eebench_methods.ztw import recipes
 
 __all__ = ["ZTW", "CascadeExit", "GeometricEnsemble", "ZTWOptions"]
 
@@ -92,6 +93,7 @@ class ZTW(Method):
 
     name = "ztw"
     Options = ZTWOptions
+    papers = recipes.PAPERS
     options: ZTWOptions
 
     @classmethod
@@ -119,17 +121,13 @@ class ZTW(Method):
         return Confidence()
 
     def phases(self) -> Sequence[Phase]:
-        """The cascade first, then the ensembles of the finished exits; the backbone stays as it is in both.
-
-        The paper's recipes: what the released scripts call ``adam`` is AdamW (ztw_cv/common.py).
-        """
+        """The cascade first, then the ensembles of the finished exits; the backbone stays as it is in both."""
         heads = Phase(
             "cascade",
             self.cascade_loss,
             lambda name: name.startswith("exits.") and ".ensemble." not in name,
             share=0.75 if self.options.ensemble else 1.0,
             lr_scale=10.0,
-            paper=Recipe(epochs=15, lr=5e-3, batch_size=64, optimizer="adamw", weight_decay=1e-4),
         )
         if not self.options.ensemble:
             return [heads]
@@ -139,7 +137,6 @@ class ZTW(Method):
             lambda name: ".ensemble." in name,
             share=0.25,
             lr_scale=10.0,
-            paper=Recipe(epochs=2, lr=1e-3, batch_size=64, optimizer="adamw"),
         )
         return [heads, ensembles]
 

@@ -15,6 +15,7 @@ from eebench.engine.optimise import (
     common_recipe,
     default_lr,
     make_optimizer,
+    overridden,
     phase_recipes,
     rate_factor,
     share_epochs,
@@ -229,14 +230,18 @@ def test_default_learning_rate():
 
 def test_phases_share_the_budgets_epochs():
     base = recipe(40, 32, 1e-3)
-    paper = recipe(50, 192, 5e-5, schedule="linear", clip=2.0)
-    quarter = Phase("p", joint, share=0.25, lr_scale=10.0, paper=paper)
-    rest = Phase("q", joint, share=0.75)
-    own, _ = phase_recipes([quarter, rest], 20, base, paper=False)
+    quarter = Phase("p", joint, share=0.25, lr_scale=10.0)
+    own, rest = phase_recipes([quarter, Phase("q", joint, share=0.75)], 20, base)
     assert own == dataclasses.replace(base, epochs=5, lr=1e-2, backbone_lr_scale=BACKBONE_LR_SCALE)
-    papers = phase_recipes([quarter, rest], 20, base, paper=True)
-    assert papers[0] == paper
-    assert papers[1].epochs == 15
+    assert rest == dataclasses.replace(base, epochs=15, backbone_lr_scale=BACKBONE_LR_SCALE)
+
+
+def test_what_is_asked_for_replaces_what_a_recipe_says():
+    own = recipe(100, 128, 0.1, schedule="step", milestones=(35, 60, 85))
+    assert overridden(own) == own
+    asked = overridden(own, epochs=10, lr=0.5, batch_size=8)
+    assert asked == dataclasses.replace(own, epochs=10, lr=0.5, batch_size=8, milestones=(4, 6, 8))
+    assert overridden(own, epochs=1).milestones == (1, 2, 3), "still ascending, reached or not"
 
 
 def test_the_common_recipe():

@@ -80,7 +80,6 @@ def test_the_ramp_spans_the_training(epochs):
 def test_recipes():
     (phase,) = build(SDN, tiny_vit(), training="ic_only")[0].phases()
     assert phase.lr_scale == 10, "linear heads on a frozen backbone, at the rate ZTW gives its own"
-    assert (phase.paper.optimizer, phase.paper.lr, phase.paper.weight_decay) == ("adam", 1e-3, 5e-4)
     for training in ("weighted", "ramped"):
         assert build(SDN, tiny_vit(), training=training)[0].phases()[0].lr_scale == 1
 

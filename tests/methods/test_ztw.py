@@ -117,12 +117,6 @@ def test_exponents_are_not_decayed():
     assert [tuple(model.exits[str(block)].ensemble.weight.shape) for block in (1, 2, 3)] == [(1,), (2,), (3,)]
 
 
-def test_paper_recipes_are_the_scripts():
-    cascade, ensemble = (phase.paper for phase in ZTW(ZTW.Options(), Task(classes=2)).phases())
-    assert (cascade.optimizer, cascade.lr, cascade.weight_decay, cascade.epochs) == ("adamw", 5e-3, 1e-4, 15)
-    assert (ensemble.optimizer, ensemble.lr, ensemble.weight_decay, ensemble.epochs) == ("adamw", 1e-3, 0.0, 2)
-
-
 def test_losses_are_means_of_cross_entropies():
     method, model = build(ZTW, tiny_vit())
     inputs, targets = inputs_for(model.backbone, 8), classes_for(8)
