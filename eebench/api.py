@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 __all__ = [
     "Backbone",
+    "ChainedHead",
     "ExitHead",
     "ExitOutput",
     "ExitRule",
@@ -188,7 +189,7 @@ class Backbone(nn.Module, ABC):
 
 @dataclass(slots=True)
 class ExitOutput:
-    """What an exit says before anybody has decided."""
+    """What an exit says when it is asked, before anybody has decided."""
 
     logits: Tensor | None = None  # (B, K); None: classified only when a sample stops (``ExitHead.classify``)
     signal: Tensor | None = None  # (B,) or (B, S): a learned signal such as a halting probability or a gate
@@ -197,25 +198,53 @@ class ExitOutput:
 
 
 class ExitHead(nn.Module):
-    """One exit. What is computed only to decide belongs in a submodule named ``gate``: its MACs are listed apart."""
+    """One exit: ``answer`` is all that most define.
 
-    standalone: ClassVar[bool] = True  # False: needs the exits before it even when everyone stops here
+    What is computed only to decide belongs in ``forward``, in a submodule named ``gate``: its MACs are listed apart,
+    and fixed depth, which decides nothing, does not run it.
+    """
+
+    def answer(self, features: Features) -> Tensor:
+        """Logits (B, K) from these features alone: what fixed depth runs."""
+        raise NotImplementedError(f"{type(self).__name__} defines no answer(features)")
 
     def forward(self, features: Features, carry: Rows) -> ExitOutput:
-        """What the exit rule needs. ``carry`` is the previous exit's, or empty at the first."""
-        raise NotImplementedError
+        """What the exit rule needs, by default the answer. ``carry`` is the previous exit's, or empty at the first."""
+        return ExitOutput(self.answer(features))
 
     def classify(self, features: Features, output: ExitOutput) -> Tensor:
-        """Logits (B, K) of samples that stop here; ``features`` and ``output`` hold just their rows."""
-        assert output.logits is not None, "an exit without logits must define classify()"
-        return output.logits
+        """Logits (B, K) of samples that stop here, where ``forward`` put them off (``output.logits`` is None).
 
-    def alone(self, features: Features) -> Tensor:
-        """Logits (B, K) when everyone stops here and nobody had to decide: the fixed-depth baseline.
-
-        An exit that computes a gate on the way overrides this, so that fixed depth does not run it.
+        ``features`` and ``output`` hold just the rows that stop.
         """
-        return self.classify(features, self(features, {}))
+        raise NotImplementedError(f"{type(self).__name__} puts its logits off but defines no classify()")
+
+    def hand_on(self, features: Features, carry: Rows) -> Rows:
+        """What the next exit gets when nobody decides here, by default what ``forward`` hands on.
+
+        Asked by a fixed depth further on whose exit is a :class:`ChainedHead`. Override it where ``forward`` also runs
+        what only decides.
+        """
+        return self(features, carry).carry
+
+
+class ChainedHead(ExitHead):
+    """An exit that answers from what the exits before it handed on, and so needs them even at fixed depth.
+
+    Fixed depth there runs ``hand_on`` of every exit before, then ``answer_after`` of this one, and charges just that.
+    """
+
+    def answer_after(self, features: Features, carry: Rows) -> Tensor:
+        """Logits (B, K) from these features and what the previous exit handed on, {} at the first exit."""
+        raise NotImplementedError(f"{type(self).__name__} defines no answer_after(features, carry)")
+
+    def answer(self, features: Features) -> Tensor:
+        """The answer with no exit before it."""
+        return self.answer_after(features, {})
+
+    def forward(self, features: Features, carry: Rows) -> ExitOutput:
+        """What the exit rule needs, by default the answer."""
+        return ExitOutput(self.answer_after(features, carry))
 
 
 @dataclass(frozen=True, slots=True)

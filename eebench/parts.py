@@ -7,9 +7,48 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from eebench.api import ExitHead, ExitOutput, Features, Layout, Rows, TrainStep
+from eebench.api import Backbone, ExitHead, Features, Layout, TrainStep
 
-__all__ = ["LinearExit", "joint_loss"]
+__all__ = ["Borrowed", "FinalNorm", "LinearExit", "joint_loss"]
+
+
+class Borrowed:
+    """The backbone, as a head holds it that uses it but does not own it.
+
+    Assigned to a module as it is, torch would take the backbone for a part of the head, and save, count and train its
+    parameters as the head's.
+
+    Args:
+        backbone: kept as ``backbone``.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+
+
+class FinalNorm(nn.Module):
+    """One vector a sample, (B, D), through the backbone's own final norm: its last block's, shared by every exit.
+
+    Where the width is not the last block's (Swin's and ResNet's earlier stages) a LayerNorm of its own takes its place.
+
+    Args:
+        backbone: whose norm it is.
+        layout: the tokens it reads.
+    """
+
+    def __init__(self, backbone: Backbone, layout: Layout) -> None:
+        super().__init__()
+        fits = layout.dim == backbone.layouts[-1].dim
+        self.borrowed = Borrowed(backbone) if fits else None
+        self.norm = nn.Identity() if fits else nn.LayerNorm(layout.dim)
+
+    def forward(self, features: Features) -> Tensor:
+        if self.borrowed is None:
+            return self.norm(features.pooled)
+        norm = self.borrowed.backbone.norm
+        if features.layout.pool == "cls":  # nobody reads the other tokens, so they need no norm
+            return norm(Features(features.tokens[:, :1], features.layout)).tokens[:, 0]
+        return Features(norm(features).tokens, features.layout, features.mask).pooled
 
 
 class LinearExit(ExitHead):
@@ -28,8 +67,9 @@ class LinearExit(ExitHead):
         self.pooler = nn.Sequential(nn.Linear(layout.dim, layout.dim), nn.Tanh()) if pooler else nn.Identity()
         self.classifier = nn.Linear(layout.dim, outputs)
 
-    def forward(self, features: Features, carry: Rows) -> ExitOutput:
-        return ExitOutput(self.classifier(self.pooler(self.norm(features.pooled))))
+    def answer(self, features: Features) -> Tensor:
+        """[LayerNorm] → [pooler] → classifier."""
+        return self.classifier(self.pooler(self.norm(features.pooled)))
 
 
 def joint_loss(step: TrainStep, weights: Sequence[float]) -> Tensor:

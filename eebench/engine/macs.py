@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from eebench.api import ExitHead, Features, Inputs, Layout, Rows
-from eebench.engine.model import EarlyExitModel
+from eebench.api import ChainedHead, ExitHead, Features, Inputs, Layout, Rows
+from eebench.engine.model import EarlyExitModel, fixed_answer
 from eebench.errors import UserError
 
 __all__ = ["UNCOUNTED", "Count", "ExitCosts", "count", "exit_costs"]
@@ -67,7 +67,7 @@ class ExitCosts:
     backbone: np.ndarray  # embedding, blocks, and the backbone's own classifier at the last exit
     heads: np.ndarray  # every head run up to this exit
     gates: np.ndarray  # what only decides
-    static: np.ndarray  # the same block with this exit's head alone, nothing asked on the way
+    static: np.ndarray  # fixed depth: the same block and this exit's answer, nothing decided on the way
     plain: float  # the backbone without exits
     uncounted: dict[str, int]
 
@@ -144,6 +144,7 @@ def exit_costs(model: EarlyExitModel, inputs: Inputs) -> ExitCosts:
     embedding = count(model, lambda x: model.backbone.embed(x).tokens, inputs)
     uncounted.update(embedding.uncounted)
     trunk, asked = embedding.total, np.zeros(2)  # asked: heads and gates of the exits that were passed
+    fixed = _FixedDepth(model)
     carry: Rows = {}
     rows = []
     for number in range(1, model.backbone.depth + 1):
@@ -163,15 +164,36 @@ def exit_costs(model: EarlyExitModel, inputs: Inputs) -> ExitCosts:
         if last and not model.own_last_exit:
             rows.append((plain, *asked, plain))
         else:
-            heads, of_gates = asked + parts(stop)
-            fixed = heads + of_gates
-            if head.standalone:
-                fixed = count(model, partial(_alone, head, features.layout), _pack(features, {})).total
-            rows.append((trunk, heads, of_gates, trunk + fixed))
+            rows.append((trunk, *(asked + parts(stop)), trunk + fixed.answer(head, features)))
         asked = asked + parts(ask)
+        fixed.passes(head, features)
         carry = output.carry
     backbone, heads_, gates_, static = np.array(rows, dtype=float).T
     return ExitCosts(model.blocks, backbone, heads_, gates_, static, plain, dict(uncounted))
+
+
+class _FixedDepth:
+    """Counts what fixed depth runs of the exits: an answer, and where that needs it, what is handed on before it."""
+
+    def __init__(self, model: EarlyExitModel) -> None:
+        self.model = model
+        self.chained = any(isinstance(head, ChainedHead) for head in model.exits.children())
+        self.handed_on = 0.0  # by the exits that were passed
+        self.carry: Rows = {}
+
+    def answer(self, head: ExitHead, features: Features) -> float:
+        """Of everyone stopping at this exit, blocks left out."""
+        before = self.handed_on if isinstance(head, ChainedHead) else 0.0
+        return before + self._count(_answer, head, _pack(features, self.carry), features.layout)
+
+    def passes(self, head: ExitHead, features: Features) -> None:
+        """Everyone goes on beyond this exit."""
+        if self.chained:
+            self.handed_on += self._count(_hand_on, head, _pack(features, self.carry), features.layout)
+            self.carry = head.hand_on(features, self.carry)
+
+    def _count(self, run: Callable[..., Any], head: ExitHead, packed: dict[str, Tensor], layout: Layout) -> float:
+        return count(self.model, partial(run, head, layout), packed).total
 
 
 def _pack(features: Features, carry: Rows) -> dict[str, Tensor]:
@@ -197,8 +219,12 @@ def _ask(head: ExitHead, layout: Layout, stop: bool, packed: dict[str, Tensor]) 
     return [*made, head.classify(features, output)] if stop and output.logits is None else made
 
 
-def _alone(head: ExitHead, layout: Layout, packed: dict[str, Tensor]) -> Tensor:
-    return head.alone(_unpack(layout, packed)[0])
+def _answer(head: ExitHead, layout: Layout, packed: dict[str, Tensor]) -> Tensor:
+    return fixed_answer(head, *_unpack(layout, packed))
+
+
+def _hand_on(head: ExitHead, layout: Layout, packed: dict[str, Tensor]) -> list[Tensor]:
+    return list(head.hand_on(*_unpack(layout, packed)).values())
 
 
 def _attention(inputs: list[Any], outputs: list[Any]) -> Counter[str]:

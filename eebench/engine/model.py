@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from eebench.api import Backbone, ExitHead, ExitOutput, ExitRule, Features, Inputs, Rows, Visit
+from eebench.api import Backbone, ChainedHead, ExitHead, ExitOutput, ExitRule, Features, Inputs, Rows, Visit
+from eebench.parts import Borrowed
 
-__all__ = ["BackboneExit", "Decision", "EarlyExitModel"]
+__all__ = ["BackboneExit", "Decision", "EarlyExitModel", "fixed_answer"]
 
 
 class BackboneExit(ExitHead):
@@ -26,10 +27,11 @@ class BackboneExit(ExitHead):
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
-        self._owner = (backbone,)  # in a tuple: borrowed, so its parameters are not registered twice
+        self.borrowed = Borrowed(backbone)
 
-    def forward(self, features: Features, carry: Rows) -> ExitOutput:
-        return ExitOutput(self._owner[0].classify(features))
+    def answer(self, features: Features) -> Tensor:
+        """The backbone's own logits."""
+        return self.borrowed.backbone.classify(features)
 
 
 @dataclass(slots=True)
@@ -48,7 +50,7 @@ class EarlyExitModel(nn.Module):
         exits: heads by block number; without one behind the last block the backbone's own classifier is the last exit.
 
     Raises:
-        ValueError: an exit behind a block that does not exist.
+        ValueError: an exit behind a block that does not exist, or one that defines no answer for fixed depth.
     """
 
     def __init__(self, backbone: Backbone, exits: dict[int, ExitHead]) -> None:
@@ -56,6 +58,10 @@ class EarlyExitModel(nn.Module):
         outside = [block for block in exits if not 1 <= block <= backbone.depth]
         if outside:
             raise ValueError(f"exits behind blocks {outside}, but the backbone has blocks 1 to {backbone.depth}")
+        for head in exits.values():
+            asked = ChainedHead.answer_after if isinstance(head, ChainedHead) else ExitHead.answer
+            if getattr(type(head), asked.__name__) is asked:
+                raise ValueError(f"{type(head).__name__} defines no {asked.__name__}(), which fixed depth runs")
         heads = {backbone.depth: BackboneExit(backbone), **exits}
         self.blocks = tuple(sorted(heads))  # block numbers of the exits, the last exit's included
         self.backbone = backbone
@@ -108,20 +114,32 @@ class EarlyExitModel(nn.Module):
         for visit in self.walk(inputs):
             if visit.block == block:
                 return visit.logits
-        raise ValueError(f"there is no exit behind block {block}; exits are behind {list(self.blocks)}")
+        raise self._no_exit(block)
 
     def static(self, inputs: Inputs, block: int) -> Tensor:
-        """Fixed depth: blocks up to ``block`` and that exit's head alone, logits (B, K).
+        """Fixed depth: blocks up to ``block`` and that exit's answer, logits (B, K).
 
-        Exits that need the ones before them (``standalone = False``) run those as well.
+        Behind a :class:`ChainedHead` the exits before it hand on what they have; nothing is run that only decides.
         """
+        return fixed_answer(*self.reach(inputs, block))
+
+    def reach(self, inputs: Inputs, block: int) -> tuple[ExitHead, Features, Rows]:
+        """The exit behind ``block`` and what fixed depth hands it: its features, and for a chained head the carry."""
         head = self._heads[block]
-        if head is None or not head.standalone:
-            return self.forced(inputs, block)
+        if head is None:
+            raise self._no_exit(block)
+        chained = isinstance(head, ChainedHead)
         features = self.backbone.embed(inputs)
+        carry: Rows = {}
         for number in range(1, block + 1):
             features = self.backbone.block(number, features)
-        return head.alone(features)
+            before = self._heads[number] if chained and number < block else None
+            if before is not None:
+                carry = before.hand_on(features, carry)
+        return head, features, carry
+
+    def _no_exit(self, block: int) -> ValueError:
+        return ValueError(f"there is no exit behind block {block}; exits are behind {list(self.blocks)}")
 
     def dynamic(
         self, inputs: Inputs, rule: ExitRule, knob: float, ids: Tensor | None = None, *, wait: bool = False
@@ -194,6 +212,11 @@ class EarlyExitModel(nn.Module):
             position += 1
             visit = go_on(None)
         return Decision(visit.logits, torch.full((1,), position))
+
+
+def fixed_answer(head: ExitHead, features: Features, carry: Rows) -> Tensor:
+    """Logits (B, K) of an exit at fixed depth."""
+    return head.answer_after(features, carry) if isinstance(head, ChainedHead) else head.answer(features)
 
 
 def _on_host(seen: dict[str, Tensor]) -> Rows:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from torch import Tensor
 from eebench.api import ExitHead, Method, Recipe, Task
 from eebench.data.base import Data, batches
 from eebench.engine.macs import exit_costs
-from eebench.engine.model import EarlyExitModel
+from eebench.engine.model import EarlyExitModel, fixed_answer
 from eebench.engine.trace import Trace, collect
 from eebench.engine.train import fit
 from eebench.errors import UserError
@@ -192,11 +195,28 @@ def cost_increases(bench: Bench) -> str:
 
 
 def fixed_depth(bench: Bench) -> None:
-    """An exit run alone answers as it does after the others; where it cannot, it says ``standalone = False``."""
+    """At fixed depth an exit answers as it does after the others; one that needs them is a ChainedHead."""
     inputs = _inputs(bench, 16)
     for visit in bench.model.trace(inputs):
         gap = float((bench.model.static(inputs, visit.block) - visit.logits).abs().max())
         _must(gap < 1e-4, f"behind block {visit.block} its logits differ by {gap:.2g}")
+
+
+def fixed_depth_decides_nothing(bench: Bench) -> str:
+    """Fixed depth runs no gate, and nothing else that its answer does not depend on."""
+    inputs, model, runs = _inputs(bench, 8), bench.model, 0
+    for block in model.blocks:
+        own = _calls(model, partial(fixed_answer, *model.reach(inputs, block)))
+        gates = [name for name in own if "gate" in name.split(".")]
+        _must(not gates, f"behind block {block} it runs {gates[:1]}: answer without what only decides")
+        answer = model.static(inputs, block)
+        calls = _calls(model, partial(model.static, inputs, block))
+        for number, name in enumerate(calls):
+            with _disturbed(model, number):
+                moved = not torch.equal(model.static(inputs, block), answer)
+            _must(moved, f"behind block {block} it runs '{name}' for nothing: the answer is the same whatever it says")
+        runs += len(calls)
+    return f"{runs} layers run"
 
 
 def state_round_trip(bench: Bench) -> None:
@@ -244,9 +264,46 @@ CHECKS: tuple[Callable[[Bench], str | None], ...] = (
     extremes,
     cost_increases,
     fixed_depth,
+    fixed_depth_decides_nothing,
     state_round_trip,
     trains,
 )
+
+
+@contextmanager
+def _watched(model: EarlyExitModel, watch: Callable[[str, Any], Any]) -> Iterator[None]:
+    """Have ``watch(name, output)`` called for every layer with weights that an exit runs; it may replace the output."""
+    handles = []
+    for name, module in model.exits.named_modules():
+        if any(True for _ in module.parameters(recurse=False)):
+            handles.append(module.register_forward_hook(lambda _, __, output, name=name: watch(name, output)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _calls(model: EarlyExitModel, run: Callable[[], Any]) -> list[str]:
+    """Names of the layers with weights that a call runs in exits, in order."""
+    calls: list[str] = []
+    with _watched(model, lambda name, _: calls.append(name)):
+        run()
+    return calls
+
+
+@contextmanager
+def _disturbed(model: EarlyExitModel, number: int) -> Iterator[None]:
+    """The output of call ``number`` (from 0) of the exits' layers has noise added."""
+    generator, count = torch.Generator().manual_seed(number), itertools.count()
+
+    def disturb(name: str, output: Any) -> Any:
+        if next(count) != number or not isinstance(output, Tensor) or not output.is_floating_point():
+            return None
+        return output + torch.randn(output.shape, generator=generator)
+
+    with _watched(model, disturb):
+        yield
 
 
 def dynamic_all(bench: Bench, knob: float, order: np.ndarray, size: int) -> tuple[np.ndarray, Tensor]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from eebench.api import ExitHead, ExitOutput, Method, Phase, inner_blocks
+from eebench.api import ExitHead, Method, Phase, inner_blocks
 from eebench.parts import joint_loss
 from eebench.rules import Confidence
 
@@ -35,8 +35,8 @@ class Head(ExitHead):
         super().__init__()
         self.layers = nn.Sequential(nn.LayerNorm(dim), nn.Dropout(dropout), nn.Linear(dim, outputs))
 
-    def forward(self, features, carry):
-        return ExitOutput(self.layers(features.pooled))
+    def answer(self, features):
+        return self.layers(features.pooled)
 
 
 class {cls}(Method):

@@ -80,10 +80,6 @@ class LearningToExit(LinearExit):
         """Logits from the pooled vector the gate has read."""
         return self.classifier(output.carry["pooled"])
 
-    def alone(self, features: Features) -> Tensor:
-        """Logits without asking the gate."""
-        return self.classifier(self.pooler(self.norm(features.pooled)))
-
 
 class BERxiT(Method):
     """Exits with a pooler each, trained in turn with the full model; stop by confidence or by a learned module."""

@@ -13,13 +13,11 @@ from torch import Tensor, nn
 from eebench.api import (
     Backbone,
     ExitHead,
-    ExitOutput,
     ExitRule,
     Features,
     Layout,
     Method,
     Phase,
-    Rows,
     Task,
     TrainStep,
 )
@@ -63,9 +61,10 @@ class MlpExit(LinearExit):
         super().__init__(layout, outputs, norm=norm)
         self.mlp = nn.Sequential(nn.LayerNorm(layout.dim), Mlp(layout.dim, int(mlp_ratio * layout.dim)))
 
-    def forward(self, features: Features, carry: Rows) -> ExitOutput:
+    def answer(self, features: Features) -> Tensor:
+        """MLP around a skip, then norm and classifier."""
         pooled = features.pooled
-        return ExitOutput(self.classifier(self.norm(pooled + self.mlp(pooled))))
+        return self.classifier(self.norm(pooled + self.mlp(pooled)))
 
 
 class BlockExit(LinearExit):
@@ -75,9 +74,10 @@ class BlockExit(LinearExit):
         super().__init__(layout, outputs, norm=True)
         self.block = Block(layout.dim, heads, mlp_ratio, qkv_bias=True)
 
-    def forward(self, features: Features, carry: Rows) -> ExitOutput:
+    def answer(self, features: Features) -> Tensor:
+        """The block on all tokens, then the linear exit."""
         mask = None if features.mask is None else features.mask[:, None, None, :]
-        return super().forward(Features(self.block(features.tokens, mask), features.layout, features.mask), carry)
+        return super().answer(Features(self.block(features.tokens, mask), features.layout, features.mask))
 
 
 class BranchyNet(Method):

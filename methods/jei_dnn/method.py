@@ -25,6 +25,7 @@ from eebench.api import (
     Visit,
     only,
 )
+from eebench.parts import FinalNorm
 from eebench_methods.common import exit_blocks
 from eebench_methods.jei_dnn import recipes
 from eebench_methods.jei_dnn.gates import (
@@ -35,7 +36,6 @@ from eebench_methods.jei_dnn.gates import (
     importance,
     positive_weights,
 )
-from eebench_methods.pondernet.heads import FinalNorm
 
 __all__ = ["JEIDNN", "GatedExit", "JEIDNNOptions"]
 
@@ -81,10 +81,10 @@ class GatedExit(ExitHead):
         self.register_buffer("positive_weight", torch.ones(()))  # of the gate's loss; a buffer, so that it is saved
 
     def forward(self, features: Features, carry: Rows) -> ExitOutput:
-        logits = self.alone(features)
+        logits = self.answer(features)
         return ExitOutput(logits, self.gate(gate_features(logits.detach())).squeeze(1))
 
-    def alone(self, features: Features) -> Tensor:
+    def answer(self, features: Features) -> Tensor:
         return self.classifier(self.norm(features))
 
 

@@ -139,13 +139,20 @@ class LGViTExit(ExitHead):
         self.classifier_dist = nn.Linear(layout.dim, outputs) if layout.dist else None
         self.apply(_initialise)
 
+    def answer(self, features: Features) -> Tensor:
+        return self.classified(self.mix(features.map), features)
+
     def forward(self, features: Features, carry: Rows) -> ExitOutput:
         mixed = self.mix(features.map)
+        return ExitOutput(self.classified(mixed, features), aux={"tokens": mixed})
+
+    def classified(self, mixed: Tensor, features: Features) -> Tensor:
+        """Logits (B, K) from the head's tokens (B, n, D) and the block's own special ones."""
         pooled = self.norm(mixed).mean(1)
         logits = self.classifier(pooled + features.tokens[:, 0] if features.layout.pool == "cls" else pooled)
         if self.classifier_dist is not None:
             logits = (logits + self.classifier_dist(pooled + features.tokens[:, 1])) / 2
-        return ExitOutput(logits, aux={"tokens": mixed})
+        return logits
 
 
 @torch.no_grad()

@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
-from eebench.api import Backbone, ExitHead, ExitOutput, Features, Layout, Rows
+from eebench.api import Backbone, ChainedHead, ExitHead, ExitOutput, Features, Layout, Rows
+from eebench.parts import FinalNorm
 
-__all__ = ["FinalNorm", "HaltingExit", "MixtureExit", "Pooler", "poolers"]
-
-
-class FinalNorm(nn.Module):
-    """One vector a sample, (B, D), through the backbone's own final norm: its last block's, shared by every exit.
-
-    Where the width is not the last block's (Swin's and ResNet's earlier stages) a LayerNorm of its own takes its place.
-    """
-
-    def __init__(self, backbone: Backbone, layout: Layout) -> None:
-        super().__init__()
-        fits = layout.dim == backbone.layouts[-1].dim
-        self._owner = (backbone,) if fits else ()  # in a tuple: borrowed, so its parameters are not registered twice
-        self.norm = nn.Identity() if fits else nn.LayerNorm(layout.dim)
-
-    def forward(self, features: Features) -> Tensor:
-        if not self._owner:
-            return self.norm(features.pooled)
-        norm = self._owner[0].norm
-        if features.layout.pool == "cls":  # nobody reads the other tokens, so they need no norm
-            return norm(Features(features.tokens[:, :1], features.layout)).tokens[:, 0]
-        return Features(norm(features).tokens, features.layout, features.mask).pooled
+__all__ = ["HaltingExit", "MixtureExit", "Pooler", "poolers"]
 
 
 class Pooler(nn.Sequential):
@@ -80,11 +58,11 @@ class HaltingExit(ExitHead):
     def classify(self, features: Features, output: ExitOutput) -> Tensor:
         return self.classifier(output.carry["z"])
 
-    def alone(self, features: Features) -> Tensor:
+    def answer(self, features: Features) -> Tensor:
         return self.classifier(self.pooler(features))
 
 
-class MixtureExit(HaltingExit):
+class MixtureExit(ChainedHead, HaltingExit):
     """Answers with the expectation over the exits so far, sum_{j<i} p_j ŷ_j + (1 - sum_{j<i} p_j) ŷ_i.
 
     ŷ are class probabilities, or values in a regression. Needs every exit's classifier, so nothing is put off.
@@ -93,24 +71,30 @@ class MixtureExit(HaltingExit):
         regression: whether the outputs are values.
     """
 
-    standalone: ClassVar[bool] = False
-
     def __init__(
         self, pooler: nn.Module, gate: nn.Module, classifier: nn.Module, *, last: bool, regression: bool
     ) -> None:
         super().__init__(pooler, gate, classifier, last=last)
         self.regression = regression
 
+    def answer_after(self, features: Features, carry: Rows) -> Tensor:
+        return self.mixed(self.classifier(self.pooler(features)), carry)[0]
+
     def forward(self, features: Features, carry: Rows) -> ExitOutput:
-        output = super().forward(features, carry)
+        output = HaltingExit.forward(self, features, carry)
         own = self.classifier(output.carry["z"])
-        answer = own if self.regression else torch.softmax(own, -1)
-        left = carry["left"] if carry else answer.new_ones(len(answer), 1)
-        before = carry["mixture"] if carry else torch.zeros_like(answer)
-        mixture = before + left * answer
-        output.logits = mixture if self.regression else mixture.clamp_min(torch.finfo(mixture.dtype).tiny).log()
+        output.logits, answer, before, left = self.mixed(own, carry)
         output.aux["own"] = own
         if output.signal is not None:
             halt = torch.sigmoid(output.signal)[:, None]
             output.carry |= {"left": left * (1 - halt), "mixture": before + left * halt * answer}
         return output
+
+    def mixed(self, own: Tensor, carry: Rows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The expectation as logits (B, K), and what it is made of: own ŷ, the mixture before, the mass left to it."""
+        answer = own if self.regression else torch.softmax(own, -1)
+        left = carry["left"] if carry else answer.new_ones(len(answer), 1)
+        before = carry["mixture"] if carry else torch.zeros_like(answer)
+        mixture = before + left * answer
+        logits = mixture if self.regression else mixture.clamp_min(torch.finfo(mixture.dtype).tiny).log()
+        return logits, answer, before, left

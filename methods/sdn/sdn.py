@@ -11,6 +11,7 @@ from torch import Tensor
 
 from eebench.api import (
     Backbone,
+    ChainedHead,
     ExitHead,
     ExitOutput,
     ExitRule,
@@ -24,7 +25,7 @@ from eebench.api import (
     only,
     top_probability,
 )
-from eebench.parts import LinearExit
+from eebench.parts import Borrowed, LinearExit
 from eebench.rules import Confidence
 from eebench_methods.common import exit_blocks, linear_exits, needs_norm
 from eebench_methods.sdn import recipes
@@ -83,26 +84,25 @@ class ConfidentExit(LinearExit):
     """A linear exit that hands the most confident answer so far to the next one."""
 
     def forward(self, features: Features, carry: Rows) -> ExitOutput:
-        output = super().forward(features, carry)
-        assert output.logits is not None
-        output.carry = keep_most_confident(output.logits, carry)
-        return output
+        logits = self.answer(features)
+        return ExitOutput(logits, carry=keep_most_confident(logits, carry))
 
 
-class MostConfidentExit(ExitHead):
+class MostConfidentExit(ChainedHead):
     """The last exit when nobody was confident: the backbone's own classifier is asked, the most confident answers.
 
     ``aux["own"]`` (B, K) is the backbone's own answer, which training goes by.
     """
 
-    standalone = False
-
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
-        self._owner = (backbone,)  # in a tuple: borrowed, so its parameters are not registered twice
+        self.borrowed = Borrowed(backbone)
+
+    def answer_after(self, features: Features, carry: Rows) -> Tensor:
+        return keep_most_confident(self.borrowed.backbone.classify(features), carry)["logits"]
 
     def forward(self, features: Features, carry: Rows) -> ExitOutput:
-        own = self._owner[0].classify(features)
+        own = self.borrowed.backbone.classify(features)
         return ExitOutput(keep_most_confident(own, carry)["logits"], aux={"own": own})
 
 

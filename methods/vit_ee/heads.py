@@ -12,7 +12,7 @@ from timm.models.mlp_mixer import MixerBlock, ResBlock
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from eebench.api import ExitHead, ExitOutput, Features, Layout, Rows
+from eebench.api import ExitHead, Features, Layout
 
 __all__ = ["ConvExit", "MLPExit", "MixerExit", "ResMLPExit", "TransformerExit"]
 
@@ -40,12 +40,12 @@ class TransformerExit(ExitHead):
         self.classifier = nn.Linear(layout.dim, outputs)
         self.classifier_dist = nn.Linear(layout.dim, outputs) if layout.dist else None
 
-    def forward(self, features: Features, carry: Rows) -> ExitOutput:
+    def answer(self, features: Features) -> Tensor:
         seen = Features(self.norm(self.block(features.tokens)), features.layout)
         logits = self.classifier(self.pooler(seen.pooled))
         if self.classifier_dist is not None:
             logits = (logits + self.classifier_dist(seen.tokens[:, 1])) / 2
-        return ExitOutput(logits)
+        return logits
 
 
 class MLPExit(ExitHead):
@@ -56,8 +56,8 @@ class MLPExit(ExitHead):
         hidden = int(layout.dim * mlp_ratio)
         self.mlp = nn.Sequential(nn.Linear(layout.dim, hidden), nn.GELU(), nn.Linear(hidden, outputs))
 
-    def forward(self, features: Features, carry: Rows) -> ExitOutput:
-        return ExitOutput(self.mlp(features.pooled))
+    def answer(self, features: Features) -> Tensor:
+        return self.mlp(features.pooled)
 
 
 class ConvExit(ExitHead):
@@ -96,10 +96,10 @@ class ConvExit(ExitHead):
             return patches + token
         return self.project(torch.cat((patches, token.expand_as(patches)), -1))
 
-    def forward(self, features: Features, carry: Rows) -> ExitOutput:
+    def answer(self, features: Features) -> Tensor:
         grid = features.layout.grid
         assert grid is not None
-        return ExitOutput(self.cnn(self.readout(features).transpose(1, 2).unflatten(2, grid)))
+        return self.cnn(self.readout(features).transpose(1, 2).unflatten(2, grid))
 
 
 class MixerExit(ExitHead):
@@ -111,8 +111,8 @@ class MixerExit(ExitHead):
         self.block = MixerBlock(layout.dim, layout.tokens, mlp_ratio=(4.0, 4.0))
         self.classifier = nn.Linear(layout.dim, outputs)
 
-    def forward(self, features: Features, carry: Rows) -> ExitOutput:
-        return ExitOutput(self.classifier(Features(self.block(features.tokens), features.layout).pooled))
+    def answer(self, features: Features) -> Tensor:
+        return self.classifier(Features(self.block(features.tokens), features.layout).pooled)
 
 
 class Affine(nn.Module):
@@ -137,5 +137,5 @@ class ResMLPExit(ExitHead):
         self.block = ResBlock(layout.dim, patches, mlp_ratio, norm_layer=Affine, init_values=0.1)
         self.classifier = nn.Linear(layout.dim, outputs)
 
-    def forward(self, features: Features, carry: Rows) -> ExitOutput:
-        return ExitOutput(self.classifier(self.block(features.patches).mean(1)))
+    def answer(self, features: Features) -> Tensor:
+        return self.classifier(self.block(features.patches).mean(1))

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from eebench.api import Backbone, ExitHead, ExitOutput, ExitRule, Features, Method, Phase, Rows, Task, TrainStep
+from eebench.api import (
+    Backbone,
+    ChainedHead,
+    ExitHead,
+    ExitOutput,
+    ExitRule,
+    Features,
+    Method,
+    Phase,
+    Rows,
+    Task,
+    TrainStep,
+)
+from eebench.parts import LinearExit
 from eebench.rules import Confidence
 from eebench_methods.common import exit_blocks
 from eebench_methods.ztw import recipes
@@ -53,7 +65,7 @@ class GeometricEnsemble(nn.Module):
         return (log_p * self.weight.exp()[:, None]).mean(1) + self.bias
 
 
-class CascadeExit(ExitHead):
+class CascadeExit(ChainedHead):
     """own = Linear([pooled ; LayerNorm(previous logits)]); the answer is the ensemble of all own logits so far.
 
     No gradient flows into the previous logits, so that a later exit cannot spoil an earlier one.
@@ -66,8 +78,6 @@ class CascadeExit(ExitHead):
         ensemble: whether the ensemble answers.
     """
 
-    standalone: ClassVar[bool] = False
-
     def __init__(self, width: int, classes: int, before: int, *, cascade: bool, ensemble: bool) -> None:
         super().__init__()
         self.reads = cascade and before > 0
@@ -75,17 +85,29 @@ class CascadeExit(ExitHead):
         self.classifier = nn.Linear(width + classes * self.reads, classes)
         self.ensemble = GeometricEnsemble(before + 1, classes) if ensemble else None
 
-    def forward(self, features: Features, carry: Rows) -> ExitOutput:
+    def hand_on(self, features: Features, carry: Rows) -> Rows:
+        """Own logits (B, K), and for the ensemble all log-probabilities so far (B, m, K)."""
         pooled = features.pooled
         if self.reads:
             pooled = torch.cat((pooled, self.norm(carry["logits"].detach())), 1)
         own = self.classifier(pooled)
         if self.ensemble is None:
-            return ExitOutput(own, carry={"logits": own}, aux={"own": own})
+            return {"logits": own}
         log_p = torch.log_softmax(own, -1)[:, None]
         if carry:
             log_p = torch.cat((carry["log_p"], log_p), 1)
-        return ExitOutput(self.ensemble(log_p), carry={"logits": own, "log_p": log_p}, aux={"own": own})
+        return {"logits": own, "log_p": log_p}
+
+    def answer_after(self, features: Features, carry: Rows) -> Tensor:
+        return self.ensembled(self.hand_on(features, carry))
+
+    def forward(self, features: Features, carry: Rows) -> ExitOutput:
+        handed = self.hand_on(features, carry)
+        return ExitOutput(self.ensembled(handed), carry=handed, aux={"own": handed["logits"]})
+
+    def ensembled(self, handed: Rows) -> Tensor:
+        """Logits (B, K) of the ensemble, or this exit's own where there is none."""
+        return handed["logits"] if self.ensemble is None else self.ensemble(handed["log_p"])
 
 
 class ZTW(Method):
@@ -105,6 +127,9 @@ class ZTW(Method):
 
     def build(self, backbone: Backbone) -> dict[int, ExitHead]:
         """An exit a position; behind the last block the backbone's own classifier answers, without an ensemble."""
+        blocks = exit_blocks(self.options.positions, backbone.depth)
+        if not self.options.cascade and not self.options.ensemble:  # nothing left of either idea: linear exits
+            return {block: LinearExit(backbone.layouts[block - 1], self.task.classes) for block in blocks}
         return {
             block: CascadeExit(
                 backbone.layouts[block - 1].dim,
@@ -113,7 +138,7 @@ class ZTW(Method):
                 cascade=self.options.cascade,
                 ensemble=self.options.ensemble,
             )
-            for before, block in enumerate(exit_blocks(self.options.positions, backbone.depth))
+            for before, block in enumerate(blocks)
         }
 
     def rule(self) -> ExitRule:
@@ -142,7 +167,7 @@ class ZTW(Method):
 
     def cascade_loss(self, step: TrainStep) -> Tensor:
         """Mean over exits of the cross-entropy of their own logits."""
-        own = [visit.output.aux["own"] for visit in step.visits[:-1]]
+        own = [visit.output.aux.get("own", visit.logits) for visit in step.visits[:-1]]
         return torch.stack([step.loss(logits, step.targets) for logits in own]).mean()
 
     def ensemble_loss(self, step: TrainStep) -> Tensor:

@@ -178,12 +178,14 @@ class Gated(ExitHead):
         self.gate = gate
         self.late = late
 
+    def answer(self, features):
+        return self.classifier(features.pooled)
+
     def forward(self, features, carry):
-        vector = features.pooled
-        return ExitOutput(None if self.late else self.classifier(vector), self.gate(vector)[:, 0])
+        return ExitOutput(None if self.late else self.answer(features), self.gate(features.pooled)[:, 0])
 
     def classify(self, features, output):
-        return self.classifier(features.pooled) if self.late else output.logits
+        return self.answer(features)
 
 
 def gated(gates, late=False):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from eebench.api import ExitHead, ExitOutput, ExitRule, Features, Knob, Rows
+from eebench.api import ChainedHead, ExitHead, ExitOutput, ExitRule, Features, Knob, Rows
 from eebench.engine.model import BackboneExit, Decision, EarlyExitModel
 from eebench.parts import LinearExit
 from tests.walk import CLASSES, TinyText, inputs_for, pick, tiny_vit
@@ -55,14 +55,15 @@ class Scheduled(ExitRule):
         return [0.0]
 
 
-class Remembers(ExitHead):
+class Remembers(ChainedHead):
     """Reads the exit before it: its logits depend on every pooled vector so far, so a mixed-up carry shows."""
-
-    standalone = False
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.classifier = nn.Linear(dim, CLASSES)
+
+    def answer_after(self, features: Features, carry: Rows) -> Tensor:
+        return self.classifier(features.pooled + (2 * carry["so_far"] if carry else 0))
 
     def forward(self, features: Features, carry: Rows) -> ExitOutput:
         so_far = features.pooled + (2 * carry["so_far"] if carry else 0)
@@ -76,6 +77,9 @@ class Late(ExitHead):
         super().__init__()
         self.classifier = nn.Linear(dim, CLASSES)
         self.classified: list[int] = []
+
+    def answer(self, features: Features) -> Tensor:
+        return self.classifier(features.pooled)
 
     def forward(self, features: Features, carry: Rows) -> ExitOutput:
         z = features.pooled
@@ -164,6 +168,22 @@ def test_an_exit_behind_no_block_is_an_error(block):
         EarlyExitModel(tiny_vit(), {block: LinearExit(tiny_vit().layouts[0], CLASSES)})
 
 
+class MuteHead(ExitHead):
+    def forward(self, features: Features, carry: Rows) -> ExitOutput:
+        return ExitOutput(features.pooled)
+
+
+class MuteChainedHead(ChainedHead):
+    def answer(self, features: Features) -> Tensor:
+        return features.pooled
+
+
+@pytest.mark.parametrize(("head", "lacks"), [(MuteHead, "answer"), (MuteChainedHead, "answer_after")])
+def test_an_exit_that_fixed_depth_cannot_run_is_an_error(head, lacks):
+    with pytest.raises(ValueError, match=rf"{head.__name__} defines no {lacks}\(\)"):
+        EarlyExitModel(tiny_vit(), {2: head()})
+
+
 @pytest.mark.parametrize("kind", HEADS)
 def test_visiting_features_computed_before_is_the_trace(kind):
     model, x = build(kind), inputs_for(tiny_vit(), B)
@@ -188,8 +208,8 @@ def test_a_forced_exit_answers_as_in_the_trace_and_runs_nothing_behind_it(kind):
 def test_fixed_depth_runs_one_head_where_that_is_enough():
     asked: list[str] = []
     model, x = build(), inputs_for(tiny_vit(), B)
-    for name, head in model.exits.named_children():
-        head.register_forward_hook(lambda *_, name=name: asked.append(name))
+    for name, head in list(model.exits.named_children())[:-1]:
+        head.classifier.register_forward_hook(lambda *_, name=name: asked.append(name))
     model.static(x, 3)
     assert asked == ["3"]
     asked.clear()

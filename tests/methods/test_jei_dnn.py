@@ -130,7 +130,7 @@ def test_inference_modules_share_the_backbones_frozen_norm():
     cls = F.layer_norm(features.tokens[:, 0], (32,), net.norm.weight, net.norm.bias, net.norm.eps)
     output = head(features, {})
     torch.testing.assert_close(output.logits, F.linear(cls, head.classifier.weight, head.classifier.bias))
-    torch.testing.assert_close(head.alone(features), output.logits)
+    torch.testing.assert_close(head.answer(features), output.logits)
     expected = F.linear(gate_features(output.logits), head.gate.weight, head.gate.bias)[:, 0]
     torch.testing.assert_close(output.signal, expected)
     assert not [n for n, _ in head.named_parameters() if "norm" in n]
@@ -147,7 +147,7 @@ def test_norm_of_a_backbone_without_class_token_comes_before_its_mean():
     for number in (1, 2, 3):
         features = backbone.block(number, features)
     pooled = F.layer_norm(features.tokens, (32,)).mean(1)
-    torch.testing.assert_close(head.alone(features), F.linear(pooled, head.classifier.weight, head.classifier.bias))
+    torch.testing.assert_close(head.answer(features), F.linear(pooled, head.classifier.weight, head.classifier.bias))
 
 
 # --- inference ---

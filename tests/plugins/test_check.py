@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import pytest
+from torch import nn
 
-from eebench.api import ExitOutput, Method, Phase, only
+from eebench.api import ChainedHead, ExitHead, ExitOutput, Method, Phase, only
 from eebench.parts import LinearExit, joint_loss
 from eebench.plugins.check import KINDS, check_method
 from eebench.plugins.registry import Chosen, Registry
@@ -83,8 +84,8 @@ def test_a_head_that_is_not_itself_after_loading_is_caught():
             Forgetful.scale *= 1.5  # state outside the state dict
             self.mine = Forgetful.scale
 
-        def forward(self, features, carry):
-            return ExitOutput(self.mine * super().forward(features, carry).logits)
+        def answer(self, features):
+            return self.mine * super().answer(features)
 
     class Bad(Good):
         def build(self, backbone):
@@ -94,19 +95,104 @@ def test_a_head_that_is_not_itself_after_loading_is_caught():
 
 
 def test_an_exit_that_needs_the_others_and_does_not_say_so_is_caught():
-    class Chained(LinearExit):
+    class Silent(LinearExit):
         def forward(self, features, carry):
-            logits = super().forward(features, carry).logits
-            total = logits + carry.get("total", 0)
+            total = self.answer(features) + carry.get("total", 0)
+            return ExitOutput(total, carry={"total": total})
+
+    class Says(ChainedHead, LinearExit):
+        def answer_after(self, features, carry):
+            return LinearExit.answer(self, features) + carry.get("total", 0)
+
+        def forward(self, features, carry):
+            total = self.answer_after(features, carry)
             return ExitOutput(total, carry={"total": total})
 
     class Bad(Good):
+        head = Silent
+
         def build(self, backbone):
-            return {k: Chained(backbone.layouts[k - 1], self.task.outputs) for k in (1, 2, 3)}
+            return {k: self.head(backbone.layouts[k - 1], self.task.outputs) for k in (1, 2, 3)}
 
     assert broken_checks(Bad) == {"fixed_depth"}
-    Chained.standalone = False
+    Bad.head = Says
     assert broken_checks(Bad) == set()
+
+
+class Gated(LinearExit):
+    """A linear exit with a gate that its answer does not need, and that fixed depth leaves out."""
+
+    def __init__(self, layout, outputs):
+        super().__init__(layout, outputs)
+        self.gate = nn.Linear(outputs, 1)
+
+    def forward(self, features, carry):
+        logits = LinearExit.answer(self, features)
+        return ExitOutput(logits, self.gate(logits)[:, 0])
+
+
+def of_heads(head):
+    class WithHeads(Good):
+        def build(self, backbone):
+            return {k: head(backbone.layouts[k - 1], self.task.outputs) for k in (1, 2, 3)}
+
+    return WithHeads
+
+
+def test_a_gated_head_whose_fixed_depth_runs_the_gate_is_caught():
+    class Forgets(Gated):
+        def answer(self, features):
+            return self(features, {}).logits
+
+    assert broken_checks(of_heads(Gated)) == set()
+    assert broken_checks(of_heads(Forgets)) == {"fixed_depth_decides_nothing"}
+
+
+def test_a_gate_by_another_name_is_caught_as_work_for_nothing():
+    class Forgets(Gated):
+        def __init__(self, layout, outputs):
+            super().__init__(layout, outputs)
+            self.decider, self.gate = self.gate, None
+
+        def forward(self, features, carry):
+            logits = LinearExit.answer(self, features)
+            return ExitOutput(logits, self.decider(logits)[:, 0])
+
+        def answer(self, features):
+            return self(features, {}).logits
+
+    assert broken_checks(of_heads(Forgets)) == {"fixed_depth_decides_nothing"}
+
+
+def test_a_chained_head_hands_on_without_its_gate():
+    class Forgets(ChainedHead, Gated):
+        def answer_after(self, features, carry):
+            return LinearExit.answer(self, features) + carry.get("total", 0)
+
+        def forward(self, features, carry):
+            total = self.answer_after(features, carry)
+            return ExitOutput(total, self.gate(total)[:, 0], carry={"total": total})
+
+    class HandsOn(Forgets):
+        def hand_on(self, features, carry):
+            return {"total": self.answer_after(features, carry)}
+
+    assert broken_checks(of_heads(Forgets)) == {"fixed_depth_decides_nothing"}
+    assert broken_checks(of_heads(HandsOn)) == set()
+
+
+def test_a_head_with_nothing_but_forward_is_told_to_answer():
+    class Mute(ExitHead):
+        def __init__(self, layout, outputs):
+            super().__init__()
+            self.classifier = nn.Linear(layout.dim, outputs)
+
+        def forward(self, features, carry):
+            return ExitOutput(self.classifier(features.pooled))
+
+    cls = of_heads(Mute)
+    words = [f.words for f in check_method(Chosen(cls.name, cls, Options()), ("vit",)) if f.status == "broken"]
+    assert any("Mute defines no answer()" in line for line in words)
 
 
 def test_a_phase_that_trains_nothing_and_random_training_are_caught():
