@@ -126,7 +126,7 @@ class Case:
         """All weights and buffers after one epoch of every phase, in the order the model has them."""
         model, _, phases = _made(self.label, self.kind)
         for phase in phases:
-            fit(model, phase, _plan(), self.data, seed=5, device=CPU)
+            fit(model, phase, _recipe(), self.data, seed=5, device=CPU)
         return [value.numpy() for value in (*model.parameters(), *model.buffers())]
 
     def inputs(self, ids: Any) -> Any:
@@ -164,12 +164,15 @@ def _made(label: str, kind: str) -> tuple[EarlyExitModel, Any, list[Any]]:
     return EarlyExitModel(backbone, method.build(backbone)), method.rule(), list(method.phases())
 
 
-def _plan() -> Any:
+def _recipe() -> Any:
+    common = {"epochs": 1, "batch_size": 16, "lr": 1e-3, "weight_decay": 0.05, "warmup": 0.1, "clip": 1.0}
     try:
-        from eebench.engine.train import Plan
+        from eebench.train import Plan  # before the rooms
     except ImportError:
-        from eebench.train import Plan
-    return Plan(1, 16, 1e-3)
+        from eebench.api import Recipe
+
+        return Recipe(**common)
+    return Plan(**common)
 
 
 def _sha(arrays: list[np.ndarray]) -> str:
