@@ -96,6 +96,7 @@ class Features:
     tokens: Tensor  # (B, N, D)
     layout: Layout
     mask: Tensor | None = None  # (B, N) bool, True for a real token; None when all are
+    shared: Tensor | None = None  # (1, …) what every block reads and no sample changes: MPNet's position bias
 
     @property
     def patches(self) -> Tensor:
@@ -129,7 +130,7 @@ class Features:
     def rows(self, index: Tensor) -> Features:
         """The samples at ``index`` (int64), in that order: how finished rows leave the batch."""
         mask = None if self.mask is None else self.mask.index_select(0, index)
-        return Features(self.tokens.index_select(0, index), self.layout, mask)
+        return Features(self.tokens.index_select(0, index), self.layout, mask, self.shared)
 
 
 class Backbone(nn.Module, ABC):

@@ -43,7 +43,7 @@ FAMILIES = {
 }
 """timm's modules, and the module here that adapts their models."""
 
-TEXT_NAME = re.compile(r"hf:|[\w.-]+/[\w.-]+$|(distil|xlm-|mini)?(bert|albert|roberta|lm)\b", re.IGNORECASE)
+TEXT_NAME = re.compile(r"hf:|[\w.-]+/[\w.-]+$|(distil|xlm-|mini)?(bert|albert|roberta|lm|mpnet)\b", re.IGNORECASE)
 
 
 def known() -> dict[str, str]:

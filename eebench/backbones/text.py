@@ -8,6 +8,7 @@ from __future__ import annotations
 from eebench.backbones.bert import Albert, Bert, DistilBert, Roberta
 from eebench.backbones.encoder import TextBackbone
 from eebench.backbones.hub import load
+from eebench.backbones.mpnet import MPNet
 
 __all__ = ["FAMILIES", "TextBackbone", "create_text"]
 
@@ -15,6 +16,7 @@ FAMILIES: dict[str, type[TextBackbone]] = {
     "albert": Albert,
     "bert": Bert,
     "distilbert": DistilBert,
+    "mpnet": MPNet,
     "roberta": Roberta,
     "xlm-roberta": Roberta,
 }

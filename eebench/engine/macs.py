@@ -141,7 +141,7 @@ def exit_costs(model: EarlyExitModel, inputs: Inputs) -> ExitCosts:
 
     plain = count(model, model.backbone.plain, inputs).total
     features = model.backbone.embed(inputs)
-    embedding = count(model, lambda x: model.backbone.embed(x).tokens, inputs)
+    embedding = count(model, lambda x: list(_pack(model.backbone.embed(x), {}).values()), inputs)
     uncounted.update(embedding.uncounted)
     trunk, asked = embedding.total, np.zeros(2)  # asked: heads and gates of the exits that were passed
     fixed = _FixedDepth(model)
@@ -198,13 +198,14 @@ class _FixedDepth:
 
 def _pack(features: Features, carry: Rows) -> dict[str, Tensor]:
     """Features and what the exit before handed on, as the tensors a tracer takes."""
-    mask = {} if features.mask is None else {"mask": features.mask}
-    return {"tokens": features.tokens, **mask, **{f"carry.{name}": column for name, column in carry.items()}}
+    others = {"mask": features.mask, "shared": features.shared}
+    held = {name: tensor for name, tensor in others.items() if tensor is not None}
+    return {"tokens": features.tokens, **held, **{f"carry.{name}": column for name, column in carry.items()}}
 
 
 def _unpack(layout: Layout, packed: dict[str, Tensor]) -> tuple[Features, Rows]:
     carry = {name.removeprefix("carry."): column for name, column in packed.items() if name.startswith("carry.")}
-    return Features(packed["tokens"], layout, packed.get("mask")), carry
+    return Features(packed["tokens"], layout, packed.get("mask"), packed.get("shared")), carry
 
 
 def _block(model: EarlyExitModel, number: int, layout: Layout, packed: dict[str, Tensor]) -> Tensor:

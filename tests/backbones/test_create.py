@@ -141,6 +141,7 @@ def test_what_is_for_text_alone(option, value):
         ("roberta-large", True),
         ("xlm-roberta-base", True),
         ("distilbert-base-uncased", True),
+        ("mpnet-base", True),
         ("google/bert_uncased_L-2_H-128_A-2", True),
         ("sentence-transformers/all-MiniLM-L6-v2", True),
         ("hf:prajjwal1/bert-tiny", True),

@@ -40,7 +40,7 @@ def test_the_shortened_network_is_transformers_of_that_depth(folders, family, po
     changes |= {"n_layers" if family == "distilbert" else "num_hidden_layers": blocks}
     config = AutoConfig.from_pretrained(folders[family], num_labels=3, **changes)
     auto = AutoModel if pool == "mean" else AutoModelForSequenceClassification
-    native = auto.from_config(config, attn_implementation="sdpa")
+    native = auto.from_config(config, attn_implementation=ADAPTERS[family].attention)
     native.load_state_dict(short.net.state_dict(), strict=pool == "cls")  # the mean needs no pooler
     inputs = short.prepare(TEXTS)
     for training in (False, True):

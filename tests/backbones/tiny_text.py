@@ -7,7 +7,8 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
-FAMILIES = ("bert", "albert", "roberta", "xlm-roberta", "distilbert")
+FAMILIES = ("bert", "albert", "roberta", "xlm-roberta", "distilbert", "mpnet")
+BYTES = ("roberta", "xlm-roberta", "mpnet")  # <s>, byte-level BPE, positions counted from behind the padding's
 TEXTS = ["the fox", "how far is it from here to the sea and back", "who wrote it", "the lazy dog jumps over ships"]
 PAIRS = [("the fox", "who wrote it"), ("how far is it", "from here to the sea and back"), ("a book", "back")]
 LONG = "how far is it from here to the sea and back " * 10
@@ -23,7 +24,7 @@ def write(folder: Path, family: str, *, weights: bool = True, config_only: bool 
         "hidden_size": 32,
         "num_hidden_layers": 4,
         "num_attention_heads": 4,
-        "max_position_embeddings": TOKENS + 2 if "roberta" in family else TOKENS,  # two of them stand for padding
+        "max_position_embeddings": TOKENS + 2 if family in BYTES else TOKENS,  # two of them stand for padding
         "hidden_dim" if family == "distilbert" else "intermediate_size": 64,
         "initializer_range": 0.3,  # far from the identity, so that a wrong block shows
         "pad_token_id": words.pad_token_id,
@@ -41,8 +42,8 @@ def write(folder: Path, family: str, *, weights: bool = True, config_only: bool 
 
 
 def tokenizer(family: str) -> PreTrainedTokenizerFast:
-    """WordPiece with [CLS] and [SEP]; byte-level BPE with <s> and </s> for the RoBERTas."""
-    if "roberta" in family:
+    """WordPiece with [CLS] and [SEP]; byte-level BPE with <s> and </s> for the RoBERTas and MPNet."""
+    if family in BYTES:
         special = ["<s>", "<pad>", "</s>", "<unk>"]
         start, pad, end, unknown = special
         core = Tokenizer(models.BPE())
