@@ -6,28 +6,40 @@ not apply" (no GPU, a regression task, a point that validation data found unreac
 
 from __future__ import annotations
 
+from eebench.targets import SHARES, Target
+
 __all__ = [
     "BACKBONE",
     "KINDS",
     "PROTOCOL_VERSION",
     "SCHEMA_VERSION",
+    "STATIC",
     "TABLES",
     "TARGETS",
     "exit_path",
     "fixed_path",
     "static_label",
+    "static_path",
 ]
 
-SCHEMA_VERSION = 2
-PROTOCOL_VERSION = 1
+SCHEMA_VERSION = 3
+PROTOCOL_VERSION = 2
 
 BACKBONE = "backbone"
 """Label of the plain backbone."""
+
+STATIC = "static"
+"""Label of the smaller models of the same architecture, each trained alone."""
 
 
 def static_label(blocks: int) -> str:
     """Label of the cell of a static model with so many blocks."""
     return f"static[blocks={blocks}]"
+
+
+def static_path(blocks: int) -> str:
+    """Path in latency.csv: a static model with so many blocks."""
+    return f"blocks_{blocks}"
 
 
 def exit_path(block: int) -> str:
@@ -42,21 +54,20 @@ def fixed_path(block: int) -> str:
 
 KINDS = {
     "plain": "the backbone alone, without exits",
+    "static": "a smaller model of the same architecture, its first blocks trained alone with the passes of backbone "
+    "plus method; at full depth the plain backbone trained on with a method's passes",
     "dynamic": "the method's exit rule at one knob value",
     "fixed": "everyone stops at one exit of the same trained model, only that exit's head is run",
     "random": "exits drawn at random at the same rate as the method's at that knob value, same cost by construction",
     "oracle": "every sample stops at the first exit that is right: a bound, no deployable method",
 }
 
-TARGETS = {
-    "drop_1pt": "the largest MAC speed-up at no more than 1 point of validation score lost against the plain backbone",
-    "macs_75": "the best validation score at no more than 75 % of the plain backbone's MACs",
-    "macs_50": "the best validation score at no more than 50 % of the plain backbone's MACs",
-    "macs_25": "the best validation score at no more than 25 % of the plain backbone's MACs",
-}
+TARGETS = {name: Target.parse(name).meaning for name in ("drop_1", *SHARES)}
+"""Targets of a run that names none, the headline's first."""
 
 _WHO = {
-    "method": "method with its options as typed, such as pabee or lgvit[positions=4+8]; 'backbone' for the plain one",
+    "method": "method with its options as typed, such as pabee or lgvit[positions=4+8]; 'backbone' for the plain one, "
+    "'static' for the smaller models trained alone",
     "seed": "training seed",
 }
 _COST = {
@@ -86,8 +97,10 @@ TABLES: dict[str, dict[str, str]] = {
         **_WHO,
         "split": "val or test",
         "kind": "one of: " + "; ".join(f"{k}: {v}" for k, v in KINDS.items()),
-        "knob_name": "what the exit rule calls its knob (threshold, patience, q, ...); 'block' for kind fixed",
-        "knob": "the knob's value; the block number for kind fixed; empty for plain and oracle",
+        "knob_name": "what the exit rule calls its knob (threshold, patience, q, ...); 'block' for kind fixed, "
+        "'blocks' for kind static",
+        "knob": "the knob's value; the block number for kind fixed, how many blocks for kind static; empty for plain "
+        "and oracle",
         **_QUALITY,
         "mean_exit": "mean number of the block after which samples stop",
         **_COST,
@@ -106,22 +119,41 @@ TABLES: dict[str, dict[str, str]] = {
         "brier": "mean Brier score of this exit over all samples",
         "temperature": "this exit's softmax temperature fitted on validation data (minimal NLL)",
         "ece_calibrated": "this exit's ece after that temperature",
-        **{f"share_{t}": f"share of samples that stop here at the operating point {t}" for t in TARGETS},
-        **{f"accuracy_{t}": f"accuracy over just the samples that stop here at {t}" for t in TARGETS},
+        "majority": "score of answering the most frequent class of this split always; empty for regression",
+        "live": "False: on validation data the exit is not clearly better than that (see docs/measures.md)",
+    },
+    "shares": {
+        **_WHO,
+        "split": "val or test",
+        "target": "operating point",
+        "exit": "block number behind which the exit sits",
+        "share": "share of samples that stop there",
+        "accuracy": "accuracy over just these samples; empty for regression, or where nobody stops",
     },
     "operating_points": {
         **_WHO,
-        "kind": "dynamic, fixed, random or oracle (see curves)",
-        "target": "; ".join(f"{k}: {v}" for k, v in TARGETS.items()),
-        "met": "True when validation data had a knob value that meets the target; else the nearest one is shown",
+        "kind": "static, dynamic, fixed, random or oracle (see curves)",
+        "target": "drop_<points>, macs_<per cent> or ms_<milliseconds>; of a run that names none: "
+        + "; ".join(f"{k}: {v}" for k, v in TARGETS.items()),
+        "met": "True when validation data vouch for a knob value that meets the target (for drop_: the bound below); "
+        "else the nearest one is shown",
+        "choose": "how a drop is judged: upper, by its upper confidence bound, or naive, by the drop seen",
         "knob_name": "what the exit rule calls its knob",
         "knob": "the value chosen on validation data",
         "val_score": "score on validation data at that knob",
         "val_gmacs": "gmacs on validation data at that knob",
+        "val_drop": "plain backbone's validation score minus this one",
+        "val_drop_upper": "one-sided upper confidence bound of val_drop that the choice was made on",
+        "dead_share": "share of test samples that stop at an exit that is not live (see exits)",
         **_QUALITY,
         "drop": "plain backbone's test score minus this one, same seed (positive: worse)",
-        "drop_low": "lower end of the paired-bootstrap 95 % interval of drop over test samples",
+        "drop_low": "lower end of its 95 % interval, which contains the choice of the knob (nested bootstrap)",
         "drop_high": "its upper end",
+        "over_frontier": "score minus that of the run's common static frontier at the same gmacs: plain backbone, "
+        "smaller static models and every method's live fixed exits, chosen on validation data, mixed linearly, read on "
+        "test data; dynamic and static only, empty below the cheapest of them",
+        "over_frontier_low": "lower end of its paired-bootstrap 95 % interval over test samples",
+        "over_frontier_high": "its upper end",
         "over_fixed": "score minus that of a fixed depth at the same gmacs, drawing between the two nearest exits of "
         "the same model (the last exit where the method costs more); dynamic only, empty below the cheapest exit",
         "over_fixed_low": "lower end of its paired-bootstrap 95 % interval over test samples",
@@ -129,20 +161,59 @@ TABLES: dict[str, dict[str, str]] = {
         "mean_exit": "mean number of the block after which test samples stop",
         **_COST,
         **_SPEED,
+        "speedup_macs_low": "lower end of its 95 % interval, which contains the choice of the knob",
+        "speedup_macs_high": "its upper end",
         "speedup_cpu": "plain backbone's mean_ms on the CPU / this point's, dynamic inference at batch 1, same rounds",
         "speedup_cpu_low": "lower end of its bootstrap 95 % interval over samples",
         "speedup_cpu_high": "its upper end",
         "speedup_gpu": "the same on CUDA wall-clock; empty without a GPU",
         "speedup_gpu_low": "lower end of its interval",
         "speedup_gpu_high": "its upper end",
+        "withheld_cpu": "why the CPU speed-up is not published; empty where it is, or where nothing was timed",
+        "withheld_gpu": "the same on CUDA",
         **_CALIBRATION,
+    },
+    "headlines": {
+        "target": "operating point",
+        "method": _WHO["method"],
+        "kind": "static or dynamic",
+        "measure": "score, drop, speedup_macs or over_frontier",
+        "value": "mean over seeds, on test data",
+        "low": "lower end of its 95 % interval, which contains the choice of the knob, test samples and seeds",
+        "high": "its upper end",
+        "seeds": "seeds behind it",
+    },
+    "pairs": {
+        "target": "operating point",
+        "method_a": "the better-scoring of two methods, by its mean over seeds",
+        "method_b": "the other",
+        "difference": "test score of a minus that of b, mean over seeds",
+        "low": "lower end of its 95 % interval, paired over samples and seeds",
+        "high": "its upper end",
+        "p": "p-value of no difference",
+        "p_holm": "the same, corrected after Holm for all pairs of the target",
+    },
+    "tiers": {
+        "target": "operating point",
+        "method": _WHO["method"],
+        "tier": "1 is the best; nobody inside a tier is called better than another",
+        "mean_rank": "mean rank by test score over seeds",
+    },
+    "training": {
+        **_WHO,
+        "seconds": "wall-clock of training, tracing and counting",
+        "epochs": "passes over the training data, all phases",
+        "passes": "training samples seen, all phases",
+        "params_m": "10^6 parameters at inference",
+        "reused": "True when an earlier run made the cell",
     },
     "latency": {
         **_WHO,
         "device": "cpu or cuda",
         "scenario": "single (batch 1), batch (rows leave as they finish), wait (the batch waits for its hardest row)",
         "batch_size": "samples a batch",
-        "path": "plain; an operating point's name (dynamic inference at its knob); exit_<block>: everyone forced to "
+        "path": "plain; blocks_<k>: a static model; an operating point's name (dynamic inference at its knob); "
+        "exit_<block>: everyone forced to "
         "stop there, every exit before it asked; fixed_<block>: that exit's head alone",
         "knob": "the knob in force; empty for plain and forced exits",
         "mean_ms": "wall-clock ms a sample (batch time / batch size): mean over batches of their medians over rounds",

@@ -68,7 +68,8 @@ def smoke(tmp_path_factory, plugin) -> SimpleNamespace:
 
     results = tmp_path_factory.mktemp("results")
     methods = ("pabee[positions=3+6+9]", "jei_dnn[positions=4+8]", "failing", "shy")
-    spec = eebench.make_spec(methods=methods, budget="smoke", device="cpu", latency_samples=8)
+    values = {"methods": methods, "budget": "smoke", "device": "cpu", "latency_samples": 8, "static": (0.25, 1.0)}
+    spec = eebench.make_spec(**values)
     with pytest.warns(RuntimeWarning, match="failing seed 0 failed: ArithmeticError"):
         tables = eebench.run(spec, results=results, plugins=[plugin])
     path = Path(tables["curves"].attrs["path"])

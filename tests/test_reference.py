@@ -20,7 +20,7 @@ def digits():
     """The record, its comparison at one point of loss by (kind, method), the means of its summary, and its writer."""
     record = load(DIGITS)
     table = compare(record)
-    table = table[table["target"] == "drop_1pt"].set_index(["kind", "method"])
+    table = table[table["target"] == "drop_1"].set_index(["kind", "method"])
     summary = record.optional["summary"].groupby(["method", "name"])["value"].mean()
     return record, table, summary, Writer(record)
 

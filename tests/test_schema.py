@@ -15,7 +15,10 @@ def test_every_column_says_what_it_means(name):
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_row_says_whose_it_is(name):
-    assert list(TABLES[name])[:2] == ["method", "seed"]
+    if name in ("headlines", "pairs", "tiers"):  # over seeds, and pairs of methods
+        assert next(iter(TABLES[name])) == "target"
+    else:
+        assert list(TABLES[name])[:2] == ["method", "seed"]
 
 
 def test_costs_and_the_two_speedups_without_a_clock_are_in_every_scored_table():
@@ -28,5 +31,4 @@ def test_costs_and_the_two_speedups_without_a_clock_are_in_every_scored_table():
 def test_kinds_and_targets_are_explained_where_they_are_used():
     assert all(kind in TABLES["curves"]["kind"] for kind in KINDS)
     assert all(target in TABLES["operating_points"]["target"] for target in TARGETS)
-    assert all({f"share_{t}", f"accuracy_{t}"} <= set(TABLES["exits"]) for t in TARGETS)
     assert all(TARGETS.values())

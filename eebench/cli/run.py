@@ -20,6 +20,7 @@ from eebench.cli.options import (
     Results,
 )
 from eebench.cli.report import render_and_print
+from eebench.errors import UserError
 
 
 def run(
@@ -43,6 +44,18 @@ def run(
             help="Comma-separated knob values to replay instead of each rule's own grid (not for whole-number knobs)."
         ),
     ] = None,
+    targets: Annotated[
+        str | None, typer.Option(help="What knobs are chosen for: drop_1 (points), macs_50 (per cent), ms_2.5.")
+    ] = None,
+    choose: Annotated[
+        str, typer.Option(help="How a drop is judged: upper (its upper confidence bound) or naive (the drop seen).")
+    ] = "upper",
+    level: Annotated[float, typer.Option(help="Confidence of that bound.")] = 0.9,
+    static: Annotated[
+        str | None,
+        typer.Option(help="Depths of the smaller static models, as shares: 0.25,0.5,0.75,1."),
+    ] = None,
+    no_static: Annotated[bool, typer.Option("--no-static", help="Train no smaller static models.")] = False,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, instead of the budget's.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate, instead of the default for the width.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Training batch size.")] = None,
@@ -82,6 +95,10 @@ def run(
         pool=one_of("--pool", pool, ("auto", "cls", "mean")),
         max_length=max_length,
         thresholds=None if thresholds is None else numbers("--thresholds", thresholds, float),
+        targets=None if targets is None else tuple(split_list(targets)),
+        choose=one_of("--choose", choose, ("upper", "naive")),
+        level=level,
+        static=_static(static, no_static),
         epochs=epochs,
         lr=lr,
         batch_size=batch_size,
@@ -111,3 +128,10 @@ def run(
     if outcome.failed:
         names = sorted({cell["label"] for cell in outcome.failed})
         raise SystemExit(say(f"failed: {', '.join(names)} (see the report)", 1))
+
+
+def _static(shares: str | None, none: bool) -> tuple[float, ...] | None:
+    """Depths of the static models; None for the spec's own."""
+    if none and shares is not None:
+        raise UserError("--static and --no-static contradict each other: give one of them")
+    return () if none else None if shares is None else numbers("--static", shares, float)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
 from eebench.errors import UserError, did_you_mean
-from eebench.schema import BACKBONE
+from eebench.schema import BACKBONE, STATIC
 
 if TYPE_CHECKING:
     from eebench.api import Knob, Method, Task
@@ -28,7 +28,7 @@ __all__ = ["GROUP", "Chosen", "Registry", "Source", "split_list"]
 
 GROUP = "eebench.methods"
 NAME = re.compile(r"[A-Za-z][\w.-]*")
-RESERVED = ("all", BACKBONE, "static")  # every method; the rows of the plain backbone and of static models
+RESERVED = ("all", BACKBONE, STATIC)  # every method; the rows of the plain backbone and of static models
 
 
 @dataclass(frozen=True)

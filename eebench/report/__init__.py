@@ -21,14 +21,14 @@ def render(run_dir: Path, out_dir: Path) -> dict[str, Path]:
     return work(run_dir, out_dir)
 
 
-def comparison_table(run_dir: Path, target: str = "drop_1pt") -> list[dict[str, Any]]:
+def comparison_table(run_dir: Path, target: str = "drop_1") -> list[dict[str, Any]]:
     """The comparison at one target as plain dictionaries; see :func:`eebench.report.terminal.comparison_table`."""
     from eebench.report.terminal import comparison_table as work
 
     return work(run_dir, target)
 
 
-def print_comparison(run_dir: Path, console: Console, target: str = "drop_1pt") -> None:
+def print_comparison(run_dir: Path, console: Console, target: str = "drop_1") -> None:
     """Print the comparison in the terminal; see :func:`eebench.report.terminal.print_comparison`."""
     from eebench.report.terminal import print_comparison as work
 

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from eebench.report.frames import BACKBONE, Record
-from eebench.schema import TARGETS
+from eebench.schema import STATIC, TARGETS
 
 __all__ = ["aggregate", "compare", "front", "overlaps", "timed_points"]
 
-_DEPLOYABLE = ("plain", "dynamic", "fixed", "random")
+_DEPLOYABLE = ("plain", "static", "dynamic", "fixed", "random")
 _ORDER = {kind: i for i, kind in enumerate((*_DEPLOYABLE, "oracle"))}
 _TIMES = ("mean_ms", "p50_ms", "p95_ms")
 _SHORT = {"cpu": "cpu", "cuda": "gpu"}
@@ -82,7 +82,7 @@ def compare(record: Record) -> pd.DataFrame:
     table = aggregate(timed_points(record))
     if table.empty:
         return table
-    place = {BACKBONE: -1} | {method: i for i, method in enumerate(record.methods)}
+    place = {BACKBONE: -2, STATIC: -1} | {method: i for i, method in enumerate(record.methods)}
     targets = {target: i for i, target in enumerate(TARGETS)}
     order = pd.DataFrame(
         {

@@ -11,16 +11,18 @@ from typing import Any
 import pandas as pd
 
 from eebench.errors import UserError
-from eebench.schema import SCHEMA_VERSION, TABLES
+from eebench.schema import BACKBONE, SCHEMA_VERSION, STATIC, TABLES, TARGETS
 
 __all__ = ["BACKBONE", "REQUIRED", "Record", "load"]
 
-BACKBONE = "backbone"
+_OWN = {BACKBONE: "plain backbone", STATIC: "smaller static models"}
 REQUIRED = ("curves", "exits", "operating_points", "latency")
 """Tables a report cannot do without; the schema's others are shown where a run has them."""
 
-_TEXT = {"method", "split", "kind", "knob_name", "metric", "target", "device", "scenario", "path", "name", "sets"}
-_FLAGS = {"met", "noisy"}
+_TEXT = {"method", "split", "kind", "knob_name", "metric", "target", "device", "scenario", "path", "name", "sets",
+    "choose", "measure", "method_a", "method_b", "withheld_cpu", "withheld_gpu",
+}  # fmt: skip
+_FLAGS = {"met", "noisy", "live", "reused"}
 _NEEDED = ("run", "command", "spec", "spec_sha256", "environment", "data", "backbone", "macs", "cells")
 
 
@@ -41,7 +43,9 @@ class Record:
         """Methods that have operating points, in the order they were asked for."""
         measured = set(self.points["method"])
         asked = [cell["method"] for cell in self.run["cells"]]
-        return [m for m in dict.fromkeys([*asked, *self.points["method"]]) if m in measured and m != BACKBONE]
+        return [
+            m for m in dict.fromkeys([*asked, *self.points["method"]]) if m in measured and m not in (BACKBONE, STATIC)
+        ]
 
     @cached_property
     def labels(self) -> dict[str, str]:
@@ -49,12 +53,13 @@ class Record:
         labels = {cell["method"]: _label(cell) for cell in self.run["cells"]}
         labels |= {m: m for m in self.methods if m not in labels}
         shared = {label for label in labels.values() if list(labels.values()).count(label) > 1}
-        return {m: m if label in shared else label for m, label in labels.items()} | {BACKBONE: "plain backbone"}
+        return {m: m if label in shared else label for m, label in labels.items()} | _OWN
 
     @cached_property
     def cells(self) -> list[dict[str, Any]]:
         """The methods' cells, without the plain backbone's."""
-        return [cell for cell in self.run["cells"] if cell["method"] != BACKBONE]
+        names = (BACKBONE, f"{STATIC}[")
+        return [cell for cell in self.run["cells"] if not cell["method"].startswith(names)]
 
     @cached_property
     def seeds(self) -> list[int]:
@@ -103,9 +108,21 @@ def load(run_dir: Path) -> Record:
     there = [name for name in TABLES if name in REQUIRED or (run_dir / f"{name}.csv").is_file()]
     tables = {name: _table(run_dir / f"{name}.csv", tuple(TABLES[name])) for name in there}
     optional = {name: table for name, table in tables.items() if name not in REQUIRED and len(table)}
+    tables["exits"] = _with_shares(tables["exits"], optional.get("shares"))
     return Record(
         run_dir, run, tables["curves"], tables["exits"], tables["operating_points"], tables["latency"], optional
     )
+
+
+def _with_shares(exits: pd.DataFrame, shares: pd.DataFrame | None) -> pd.DataFrame:
+    """Exits with a column ``share_<target>`` and ``accuracy_<target>`` for every operating point."""
+    if shares is None:
+        empty = [f"{name}_{target}" for target in TARGETS for name in ("share", "accuracy")]
+        return exits.assign(**dict.fromkeys(empty, float("nan")))
+    keys = ["method", "seed", "split", "exit"]
+    wide = shares.pivot_table(index=keys, columns="target", values=["share", "accuracy"], dropna=False)
+    wide.columns = ["_".join(map(str, column)) for column in wide.columns]
+    return exits.merge(wide.reset_index(), "left", keys)
 
 
 def _label(cell: dict[str, Any]) -> str:

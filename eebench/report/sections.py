@@ -20,13 +20,20 @@ from eebench.schema import TABLES, TARGETS
 __all__ = ["TARGET_NAMES", "comparison", "simple_table", "value_cell", "verdict"]
 
 TARGET_NAMES = {
-    "drop_1pt": "at most 1 point lost",
+    "drop_1": "at most 1 point lost",
     "macs_75": "at most 75 % of the MACs",
     "macs_50": "at most 50 % of the MACs",
     "macs_25": "at most 25 % of the MACs",
 }
 _POINT = 0.01
-_ROLES = {"plain": "plain", "dynamic": "method", "fixed": "baseline", "random": "baseline", "oracle": "bound"}
+_ROLES = {
+    "plain": "plain",
+    "static": "plain",
+    "dynamic": "method",
+    "fixed": "baseline",
+    "random": "baseline",
+    "oracle": "bound",
+}
 _PREFIX = {"fixed": "fixed depth, ", "random": "random exits, ", "oracle": "oracle, "}
 _POINTS = TABLES["operating_points"]
 

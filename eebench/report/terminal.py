@@ -22,6 +22,7 @@ __all__ = ["comparison_table", "print_comparison"]
 
 _NAMES = {
     "plain": "",
+    "static": "",
     "dynamic": "",
     "fixed": "  fixed depth",
     "random": "  random exits",

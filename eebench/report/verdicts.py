@@ -12,7 +12,7 @@ from eebench.report.text import DASH, TILDE, Writer, number, one_line, times
 
 __all__ = ["TARGET", "Verdict", "verdicts"]
 
-TARGET = "drop_1pt"
+TARGET = "drop_1"
 _LIMIT = 0.01
 _KIND_WORDS = {"cpu": "CPU", "gpu": "GPU"}
 

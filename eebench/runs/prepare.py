@@ -22,7 +22,7 @@ from eebench.errors import UserError
 from eebench.plugins.registry import Chosen, Registry
 from eebench.runs.fingerprint import engine_sha256
 from eebench.runs.recipes import COMMON, Fitted, Setting, fit_papers
-from eebench.runs.spec import BUDGETS, Budget, RunSpec
+from eebench.runs.spec import BUDGETS, NOT_IN_A_CELL, Budget, RunSpec
 from eebench.schema import PROTOCOL_VERSION
 
 __all__ = ["Prepared", "prepare"]
@@ -125,10 +125,7 @@ class Prepared:
             "data": self.data_sha,
             "weights": self.weights_sha,
             "pool": self.pool,
-            "spec": s.model_dump(
-                mode="json",
-                exclude={"methods", "seeds", "thresholds", "latency_batch_sizes", "latency_samples", "energy"},
-            ),
+            "spec": s.model_dump(mode="json", exclude=set(NOT_IN_A_CELL)),
         }
         digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
         slug = "".join(c if c.isalnum() or c in "_-." else "-" for c in label).strip("-")[:60]

@@ -19,6 +19,7 @@ from eebench.plugins.cards import read_card
 from eebench.plugins.registry import Chosen, Registry
 from eebench.progress import Reporter
 from eebench.runs.cell import Cell
+from eebench.runs.choose import Chooser
 from eebench.runs.environment import hold_memory
 from eebench.runs.finished import read
 from eebench.runs.live import Live, compare_live, spread
@@ -27,9 +28,10 @@ from eebench.runs.record import run_record
 from eebench.runs.spec import RunSpec
 from eebench.runs.store import Store
 from eebench.runs.summaries import conformal_rows, summary_rows
-from eebench.runs.tables import Scored, attach_speedups, score_cell, score_plain
-from eebench.runs.workshop import Workshop, open_model
-from eebench.schema import TABLES
+from eebench.runs.tables import Scored, attach_speedups, frontier_of, score_method, score_plain, score_static
+from eebench.runs.workshop import Workshop, open_model, open_static
+from eebench.schema import STATIC, TABLES, static_path
+from eebench.targets import Target
 from eebench.timing.paths import Entrant, Times, energy_rows, time_seed
 
 if TYPE_CHECKING:
@@ -131,6 +133,27 @@ def _unswept(prepared: Prepared) -> list[str]:
     return [f"--thresholds do not apply to {', '.join(own)}: their knobs keep their own values"] if own else []
 
 
+@dataclass
+class _Model:
+    """One trained model of a seed (or the static models, as one family) with its scores."""
+
+    scored: Scored
+    cell: Cell
+    chosen: Chosen | None = None
+    static: dict[int, Cell] = field(default_factory=dict)
+
+    def training_rows(self, samples: int) -> list[dict[str, Any]]:
+        """Rows of training.csv."""
+        rows = []
+        for cell in self.static.values() or [self.cell]:
+            facts = cell.facts
+            epochs = sum(phase["epochs"] for phase in facts["phases"])
+            row = {"method": cell.label, "seed": cell.seed, "seconds": cell.seconds, "epochs": epochs}
+            row |= {"passes": epochs * samples, "params_m": facts["params"] / 1e6, "reused": cell.reused}
+            rows.append(row)
+        return rows
+
+
 class _Run:
     """The state of one run while it goes on."""
 
@@ -140,6 +163,8 @@ class _Run:
         self.workshop = Workshop(prepared, store, reporter, force=force)
         self.spec = prepared.spec
         self.depth = prepared.depth
+        self.blocks = self.spec.static_blocks(self.depth)
+        self.targets = [Target.parse(name) for name in self.spec.targets]
         self.outcome = Outcome(store.path)
         self.tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
 
@@ -154,7 +179,7 @@ class _Run:
             say(f"{label}: skipped, {why}")
         for reason in self.registry.broken.values():
             say(f"set aside: {reason}")
-        steps = len(self.spec.seeds) * (len(self.prepared.methods) + 2)
+        steps = len(self.spec.seeds) * (len(self.prepared.methods) + len(self.blocks) + 2)
         with self.reporter.run(steps):
             for seed in self.spec.seeds:
                 self._seed(seed)
@@ -173,19 +198,32 @@ class _Run:
         self._note(base.label, seed, "done", cell=base)
         self.reporter.step_done()
         plain = score_plain(base, task, self.depth)
-        score = plain.curves["test"][0].row["score"]
-        self.reporter.say(f"backbone seed {seed}: test {task.metric} {score:.4f}")
-        scored: dict[str, tuple[Scored, Cell, Chosen]] = {}
+        self.reporter.say(f"backbone seed {seed}: test {task.metric} {plain.test('plain')[0].row['score']:.4f}")
+        chooser = Chooser(plain.val("plain")[0], self.spec.choose, self.spec.level)
+        models = [_Model(plain, base)]
+        static = self._static(seed, base, plain, chooser)
+        models += [] if static is None else [static]
         for chosen in prepared.methods:
-            result = self._method(chosen, base, plain, seed)
-            if result is not None:
-                scored[chosen.label] = (*result, chosen)
+            found = self._method(chosen, base, chooser, seed)
+            models += [] if found is None else [found]
             self.reporter.step_done()
-        times = self._time(base, scored, seed)
-        self._tabulate(plain, base, scored, times, seed)
+        times = self._time(models, seed)
+        self._tabulate(models, times, seed)
         self.reporter.step_done()
 
-    def _method(self, chosen: Chosen, base: Cell, plain: Scored, seed: int) -> tuple[Scored, Cell] | None:
+    def _static(self, seed: int, base: Cell, plain: Scored, chooser: Chooser) -> _Model | None:
+        """The smaller models of the same architecture, each trained alone."""
+        cells = {}
+        for blocks in self.blocks:
+            cells[blocks] = self.workshop.static(seed, blocks, base)
+            self._note(cells[blocks].label, seed, "done", cell=cells[blocks])
+            self.reporter.step_done()
+        if not cells:
+            return None
+        scored = score_static(cells, self.prepared.data.task, self.depth, plain, chooser, self.targets)
+        return _Model(scored, base, static=cells)
+
+    def _method(self, chosen: Chosen, base: Cell, chooser: Chooser, seed: int) -> _Model | None:
         """Train and score one method; a failure is recorded and the others go on."""
         if chosen.label in self.prepared.skips:
             self._note(chosen.label, seed, "skipped", reason=self.prepared.skips[chosen.label])
@@ -194,12 +232,18 @@ class _Run:
         try:
             cell = self.workshop.method(chosen, seed, base)
             rule = chosen.create(task).rule()
-            scored = score_cell(
-                cell, rule, task, self.depth, plain, thresholds=self.spec.thresholds, pinned=chosen.pinned
+            scored = score_method(
+                cell,
+                rule,
+                task,
+                self.depth,
+                chooser,
+                self.targets,
+                thresholds=self.spec.thresholds,
+                pinned=chosen.pinned,
             )
             model = open_model(self.prepared, cell, chosen.create(task))
-            points = [c.test for c in scored.chosen["dynamic"]]
-            points += spread([p for p in scored.curves["test"] if p.kind == "dynamic"])
+            points = [*(c.test for c in scored.chosen["dynamic"]), *spread(scored.test("dynamic"))]
             live = compare_live(model, rule, self.prepared.data.test, points, self.spec.latency_batch_sizes, seed)
         except Exception as error:  # one method's failure must not take the others' hours with it
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -209,16 +253,38 @@ class _Run:
             self.reporter.say(f"{chosen.label} seed {seed}: FAILED, {reason}; see {log}")
             return None
         self._note(chosen.label, seed, "done", cell=cell, live=live)
-        return scored, cell
+        dead = [str(block) for block, alive in zip(cell.facts["blocks"], scored.live, strict=True) if not alive]
+        if dead:
+            self.reporter.say(
+                f"{chosen.label} seed {seed}: no better than the majority class behind block{'s' * (len(dead) > 1)}"
+                f" {', '.join(dead)}; these exits anchor no comparison"
+            )
+        return _Model(scored, cell, chosen=chosen)
 
-    def _time(self, base: Cell, scored: dict[str, tuple[Scored, Cell, Chosen]], seed: int) -> Times:
+    def _entrants(self, models: Sequence[_Model]) -> list[Entrant]:
+        """Who is timed, and on what."""
+        prepared = self.prepared
+        entrants = []
+        for model in models:
+            scored = model.scored
+            knobs = {c.target: float(c.test.knob or 0.0) for c in scored.chosen.get("dynamic", [])}
+            fixed = {c.target: int(c.test.knob or 0) for c in scored.chosen.get("fixed", [])}
+            if model.chosen is not None:
+                method = model.chosen.create(prepared.data.task)
+                net = open_model(prepared, model.cell, method)
+                entrants.append(Entrant(scored.label, net, method.rule(), knobs, fixed))
+            elif model.static:
+                entrants += [
+                    Entrant(STATIC, open_static(prepared, cell, blocks), None, {}, {}, static_path(blocks))
+                    for blocks, cell in model.static.items()
+                ]
+            else:
+                entrants.append(Entrant(scored.label, open_model(prepared, model.cell, None), None, {}, {}))
+        return entrants
+
+    def _time(self, models: Sequence[_Model], seed: int) -> Times:
         prepared, spec = self.prepared, self.spec
-        entrants = [Entrant(base.label, open_model(prepared, base, None), None, {}, {})]
-        for label, (result, cell, chosen) in scored.items():
-            method = chosen.create(prepared.data.task)
-            knobs = {c.target: float(c.test.knob or 0.0) for c in result.chosen["dynamic"]}
-            fixed = {c.target: int(c.test.knob or 0) for c in result.chosen["fixed"]}
-            entrants.append(Entrant(label, open_model(prepared, cell, method), method.rule(), knobs, fixed))
+        entrants = self._entrants(models)
         if spec.energy:
             self.tables["energy"] += energy_rows(
                 entrants,
@@ -241,17 +307,20 @@ class _Run:
             seed=seed,
         )
 
-    def _tabulate(
-        self, plain: Scored, base: Cell, scored: dict[str, tuple[Scored, Cell, Chosen]], times: Times, seed: int
-    ) -> None:
-        tables = self.tables
-        for result, cell in [(plain, base), *((r, c) for r, c, _ in scored.values())]:
-            tables["curves"] += result.curve_rows()
-            tables["exits"] += result.exit_rows(cell.facts["params_exits"])
-            tables["operating_points"] += result.point_rows(plain)
-            tables["reliability"] += result.reliability_rows()
-            tables["conformal"] += conformal_rows(result)
-            tables["summary"] += summary_rows(result, plain)
+    def _tabulate(self, models: Sequence[_Model], times: Times, seed: int) -> None:
+        tables, plain = self.tables, models[0].scored
+        frontier = frontier_of([pair for model in models for pair in model.scored.static_points()])
+        assert frontier is not None, "the plain backbone is always on it"
+        for model in models:
+            scored = model.scored
+            tables["curves"] += scored.curve_rows()
+            tables["exits"] += scored.exit_rows(model.cell.facts["params_exits"])
+            tables["shares"] += scored.share_rows()
+            tables["operating_points"] += scored.point_rows(plain, frontier)
+            tables["reliability"] += scored.reliability_rows()
+            tables["conformal"] += conformal_rows(scored)
+            tables["summary"] += summary_rows(scored, plain, frontier)
+            tables["training"] += model.training_rows(len(self.prepared.data.train))
         attach_speedups(tables["operating_points"], times, seed)
         tables["latency"] += times.rows(seed)
         raw: dict[str, Any] = dict(times.raw())

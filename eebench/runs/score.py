@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ import numpy as np
 from eebench.measure import calibration, quality
 from eebench.measure.costs import Costs
 from eebench.measure.replay import replay
-from eebench.schema import TARGETS
 
 if TYPE_CHECKING:
     from eebench.api import ExitRule, Task
@@ -21,12 +19,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Evaluation",
     "Point",
-    "choose",
     "curve",
     "exit_rows",
-    "mix_at",
     "oracle",
     "random_points",
+    "share_rows",
     "temperatures",
 ]
 
@@ -41,6 +38,12 @@ class Point:
     knob: float | None
     exits: np.ndarray  # (N,) exit index of each sample
     row: Row  # the measured columns of curves.csv
+    of: Evaluation  # the model and split it was measured on
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """(N,) what is answered."""
+        return self.of.predictions(self.exits)
 
 
 class Evaluation:
@@ -50,11 +53,15 @@ class Evaluation:
         trace: its trace.
         costs: MACs per exit on this split.
         task: names the metric.
-        depth: blocks of the backbone.
+        depth: blocks of the plain backbone.
+        plain: 10^9 MACs of the plain backbone on this split; what the costs say when not given (a static model is
+            another network, and its own costs do not know).
     """
 
-    def __init__(self, trace: Trace, costs: Costs, task: Task, depth: int) -> None:
+    def __init__(self, trace: Trace, costs: Costs, task: Task, depth: int, plain: float | None = None) -> None:
         self.trace, self.costs, self.task, self.depth = trace, costs, task, depth
+        self.own = float(costs.plain.mean()) / 1e9  # this network without exits
+        self.plain = self.own if plain is None else plain
         self._blocks = np.array(trace.blocks)
         self._correct = trace.correct
 
@@ -76,14 +83,14 @@ class Evaluation:
                 "nll": float(calibration.deployed(self.trace.nll, exits).mean()),
                 "brier": float(calibration.deployed(self.trace.brier, exits).mean()),
             }
-        return Point(kind, knob, exits, row)
+        return Point(kind, knob, exits, row, self)
 
     def _costs(self, kind: str, exits: np.ndarray) -> Row:
         mean_exit = float(self._blocks[exits].mean())
-        costs, plain = self.costs, float(self.costs.plain.mean()) / 1e9
+        costs = self.costs
         backbone = costs.mean("backbone", exits)
-        if kind == "plain":
-            total = backbone = plain
+        if kind in ("plain", "static"):
+            total = backbone = self.own
             heads = gates = 0.0
         elif kind == "fixed":
             total, gates = costs.mean("static", exits), 0.0
@@ -98,7 +105,7 @@ class Evaluation:
             "gmacs_heads": heads,
             "gmacs_gates": gates,
             "speedup_layers": self.depth / mean_exit,
-            "speedup_macs": plain / total,
+            "speedup_macs": self.plain / total,
         }
 
     def everyone_at(self, exit: int) -> np.ndarray:
@@ -134,7 +141,7 @@ def random_points(evaluation: Evaluation, points: Sequence[Point], draws: int = 
         else:
             drawn = (evaluation.predictions(rng.permutation(point.exits)) for _ in range(draws))
             row["score"] = float(np.mean([quality.score(metric, p, trace.targets) for p in drawn]))
-        found.append(Point("random", point.knob, point.exits, row))
+        found.append(Point("random", point.knob, point.exits, row, evaluation))
     return found
 
 
@@ -147,51 +154,6 @@ def oracle(evaluation: Evaluation) -> list[Point]:
     return [evaluation.point("oracle", None, exits)]
 
 
-def mix_at(points: Sequence[Point], gmacs: float) -> list[tuple[Point, float]]:
-    """The one or two points next to a cost, with the shares at which drawing between them costs just that.
-
-    Dearer than the dearest point: that point alone, which is the cheaper one of the comparison. Cheaper than the
-    cheapest: nothing, there is no such mix.
-    """
-    order = sorted(points, key=lambda p: p.row["gmacs"])
-    above = next((i for i, p in enumerate(order) if p.row["gmacs"] >= gmacs), len(order))
-    if above == len(order):
-        return [(order[-1], 1.0)]
-    here = order[above].row["gmacs"]
-    if above == 0:
-        return [(order[0], 1.0)] if math.isclose(here, gmacs, rel_tol=1e-9) else []
-    below = order[above - 1].row["gmacs"]
-    share = (gmacs - below) / (here - below)
-    return [(order[above - 1], 1.0 - share), (order[above], share)]
-
-
-def choose(target: str, points: Sequence[Point], plain_score: float, plain_gmacs: float) -> tuple[int, bool]:
-    """Choose an operating point on validation data.
-
-    Args:
-        target: one of ``schema.TARGETS``.
-        points: candidates, measured on validation data.
-        plain_score: the plain backbone's validation score.
-        plain_gmacs: its cost.
-
-    Returns:
-        Index of the chosen point, and whether it meets the target; where none does, the nearest: the best score for
-        ``drop_1pt``, the cheapest for a MAC target.
-    """
-    if target not in TARGETS:
-        raise ValueError(f"unknown target {target!r}")
-    score = np.array([p.row["score"] for p in points])
-    gmacs = np.array([p.row["gmacs"] for p in points])
-    if target == "drop_1pt":
-        met = score >= plain_score - 0.01 - 1e-12
-        order = np.lexsort((-score, gmacs)) if met.any() else np.lexsort((gmacs, -score))
-    else:
-        met = gmacs <= plain_gmacs * float(target.removeprefix("macs_")) / 100 * (1 + 1e-9)
-        order = np.lexsort((gmacs, -score)) if met.any() else np.lexsort((-score, gmacs))
-    allowed = [i for i in order if met[i]] if met.any() else list(order)
-    return int(allowed[0]), bool(met.any())
-
-
 def temperatures(trace: Trace) -> list[float] | None:
     """One softmax temperature an exit, fitted on a (validation) trace; None where its logits were not kept."""
     if trace.logits is None:
@@ -200,34 +162,41 @@ def temperatures(trace: Trace) -> list[float] | None:
 
 
 def exit_rows(
-    evaluation: Evaluation,
-    params: Sequence[int],
-    chosen: dict[str, np.ndarray],
-    fitted: Sequence[float] | None = None,
+    evaluation: Evaluation, params: Sequence[int], live: Sequence[bool], fitted: Sequence[float] | None = None
 ) -> list[Row]:
-    """Rows of exits.csv for one split: every exit over all samples, and its part in each operating point.
+    """Rows of exits.csv for one split: every exit over all samples.
 
     Args:
         evaluation: the split.
         params: parameters of each exit.
-        chosen: exits (N,) of the dynamic operating points, by target.
+        live: whether each exit is clearly better than the majority class on validation data.
         fitted: temperatures of the exits, from validation data.
     """
     trace, classify = evaluation.trace, evaluation.task.kind == "classification"
     correct = trace.correct
+    majority = float(np.bincount(trace.targets).max() / len(trace.targets)) if classify else None
     rows = []
     for e, block in enumerate(trace.blocks):
         everyone = evaluation.everyone_at(e)
         row = {k: v for k, v in evaluation.point("dynamic", None, everyone).row.items() if k in _EXIT_COLUMNS}
-        row |= {"exit": block, "params": params[e]}
+        row |= {"exit": block, "params": params[e], "majority": majority, "live": live[e]}
         if fitted is not None and trace.logits is not None:
             confidence = calibration.softmax(np.asarray(trace.logits[e]), fitted[e]).max(1)
             row |= {"temperature": fitted[e], "ece_calibrated": calibration.ece(confidence, correct[:, e])}
-        for target, exits in chosen.items():
-            here = exits == e
-            row[f"share_{target}"] = float(here.mean())
-            if classify and here.any():
-                row[f"accuracy_{target}"] = float(correct[here, e].mean())
+        rows.append(row)
+    return rows
+
+
+def share_rows(point: Point) -> list[Row]:
+    """Rows of shares.csv for one operating point: where its samples stop, and how often they are right there."""
+    trace, classify = point.of.trace, point.of.task.kind == "classification"
+    correct = trace.correct
+    rows = []
+    for e, block in enumerate(trace.blocks):
+        here = point.exits == e
+        row = {"exit": block, "share": float(here.mean())}
+        if classify and here.any():
+            row["accuracy"] = float(correct[here, e].mean())
         rows.append(row)
     return rows
 

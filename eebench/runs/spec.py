@@ -11,9 +11,16 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from eebench.errors import UserError
-from eebench.schema import PROTOCOL_VERSION
+from eebench.schema import PROTOCOL_VERSION, TARGETS
+from eebench.targets import Target
 
-__all__ = ["BUDGETS", "Budget", "RunSpec", "make_spec"]
+__all__ = ["BUDGETS", "NOT_IN_A_CELL", "Budget", "RunSpec", "make_spec"]
+
+
+NOT_IN_A_CELL = frozenset(
+    "methods seeds thresholds targets choose level static latency_batch_sizes latency_samples energy".split()
+)
+"""Fields of a spec that no trained cell depends on: what is replayed, chosen and timed, not what is trained."""
 
 
 class Budget(BaseModel):
@@ -76,6 +83,10 @@ class RunSpec(BaseModel):
     pool: Literal["auto", "cls", "mean"] = "auto"
     max_length: int | None = Field(None, gt=0)
     thresholds: tuple[float, ...] | None = None
+    targets: tuple[str, ...] = tuple(TARGETS)
+    choose: Literal["upper", "naive"] = "upper"
+    level: float = Field(0.9, gt=0.5, lt=1)
+    static: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
     lr: float | None = Field(None, gt=0, allow_inf_nan=False)
     batch_size: int | None = Field(None, gt=0)
     epochs: int | None = Field(None, gt=0)
@@ -90,13 +101,13 @@ class RunSpec(BaseModel):
     def _path(cls, value: Any) -> Any:
         return str(value) if isinstance(value, Path) else value
 
-    @field_validator("methods", "seeds", "latency_batch_sizes", "thresholds", mode="before")
+    @field_validator("methods", "seeds", "latency_batch_sizes", "thresholds", "targets", "static", mode="before")
     @classmethod
     def _one(cls, value: Any) -> Any:
         """A single value stands for a list of one; methods may come as on the command line, ``"pabee,lgvit"``."""
         return (value,) if isinstance(value, (str, int, float)) else value
 
-    @field_validator("seeds", "methods", "latency_batch_sizes", "thresholds")
+    @field_validator("seeds", "methods", "latency_batch_sizes", "thresholds", "targets")
     @classmethod
     def _not_empty(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         if value is not None and not value:
@@ -127,6 +138,22 @@ class RunSpec(BaseModel):
         if value is not None and not all(map(math.isfinite, value)):
             raise ValueError("must be finite numbers")
         return value
+
+    @field_validator("targets")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(Target.parse(name).name for name in value)
+
+    @field_validator("static")
+    @classmethod
+    def _shares(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < share <= 1 for share in value):
+            raise ValueError("must be shares of the depth above 0 and up to 1")
+        return tuple(sorted(set(value)))
+
+    def static_blocks(self, depth: int) -> list[int]:
+        """How many blocks the static models have, ascending."""
+        return sorted({max(1, math.floor(share * depth + 0.5)) for share in self.static})
 
     @property
     def sha256(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from eebench.measure import anytime, calibration, conformal, summary
+from eebench.measure.frontier import Frontier, find_frontier, mean_gain, mean_score
 from eebench.runs.score import Point, Row
 from eebench.runs.tables import Scored
 
@@ -12,41 +13,77 @@ __all__ = ["conformal_rows", "summary_rows"]
 
 DROPS = (0.005, 0.01, 0.02)
 SHARES = (0.25, 0.5, 0.75)
-AREA_RANGE = (0.25, 1.0)  # of the plain backbone's MACs: below a quarter hardly any method has a point
+AREA_RANGE = (0.1, 1.0)  # of the plain backbone's MACs
 ALPHAS = (0.05, 0.1)
 
 
-def summary_rows(scored: Scored, plain: Scored) -> list[Row]:
-    """Rows of summary.csv for one trained method; none for the plain backbone."""
-    if scored is plain:
+def summary_rows(scored: Scored, plain: Scored, frontier: tuple[Frontier, list[Point]]) -> list[Row]:
+    """Rows of summary.csv for one method or the family of static models; none for the plain backbone.
+
+    Args:
+        scored: the method.
+        plain: the plain backbone of the same seed.
+        frontier: the run's common static frontier of this seed, and its test points.
+    """
+    kind = scored.main_kind
+    if kind == "plain":
         return []
-    test = {kind: [p for p in scored.curves["test"] if p.kind == kind] for kind in ("dynamic", "fixed", "random")}
-    val = [p for p in scored.curves["val"] if p.kind == "dynamic"]
-    before_val = plain.curves["val"][0].row
-    macs, score = _columns(test["dynamic"])
-    val_macs, val_score = _columns(val)
-    val_share = val_macs / before_val["gmacs"]
-    fixed_macs, fixed_score = _columns(test["fixed"])
-    gain = summary.gain_over_fixed_depth(macs, score, fixed_macs, fixed_score)
-    area = summary.area_under_curve(val_share, val_score, *AREA_RANGE, read=score)
+    val, test = scored.val(kind), scored.test(kind)
+    shares = _Shares(plain)
+    found = shares.frontier(val, test)
+    static, _ = frontier
+    anchor = Frontier(static.index, static.cost / shares.test, static.score, static.val_score)
+    floor = shares.majority
+    area, whole = (mean_score(found, *span, floor) for span in (AREA_RANGE, (0.0, 1.0)))
+    lead = mean_gain(found, anchor, *AREA_RANGE)
     values: dict[str, float] = {
-        "gain_over_fixed_depth": gain.gain,
-        "gain_points_compared": gain.points,
-        "gain_over_random": float(np.mean(score - _columns(test["random"])[1])),
-        "area_under_curve": area.area,
+        "gain_over_frontier": lead.gain,
+        "gain_over_frontier_covered": lead.covered,
+        "area_under_curve": area.value,
         "area_covered": area.covered,
-        "hypervolume": summary.area_under_curve(val_share, val_score, 0.0, 1.0, read=score).area,
+        "hypervolume": whole.value,
     }
+    if kind == "dynamic":
+        pairs = scored.static_points()
+        if pairs:
+            own = mean_gain(found, shares.frontier(*map(list, zip(*pairs, strict=True))), *AREA_RANGE)
+            values |= {"gain_over_fixed_depth": own.gain, "gain_over_fixed_depth_covered": own.covered}
+        random = found.read([p.row["score"] for p in scored.test("random")])
+        values["gain_over_random"] = mean_gain(found, random, *AREA_RANGE).gain
+        values["first_exit_share"] = _stuck(scored)
+    val_macs, val_score = _columns(val)
     for drop in DROPS:
-        index = summary.at_drop(val_macs, val_score, before_val["score"], drop)
+        index = summary.at_drop(val_macs, val_score, shares.val_score, drop)
         name = f"speedup_at_drop_{drop * 100:g}"
-        values[name] = np.nan if index is None else test["dynamic"][index].row["speedup_macs"]
+        values[name] = np.nan if index is None else test[index].row["speedup_macs"]
     for part in SHARES:
-        index = summary.at_budget(val_macs, val_score, part * before_val["gmacs"])
-        values[f"score_at_{part * 100:g}"] = np.nan if index is None else float(score[index])
-    if scored.test.task.kind == "classification":
-        values |= _overthinking(scored)
+        index = summary.at_budget(val_macs, val_score, part * shares.val)
+        values[f"score_at_{part * 100:g}"] = np.nan if index is None else float(test[index].row["score"])
+    if kind == "dynamic" and test[0].of.task.kind == "classification":
+        values |= _overthinking(test[0])
     return [{"method": scored.label, "seed": scored.seed, "name": n, "value": v} for n, v in values.items()]
+
+
+class _Shares:
+    """Costs as a share of the plain backbone's."""
+
+    def __init__(self, plain: Scored) -> None:
+        val, test = plain.val("plain")[0], plain.test("plain")[0]
+        self.val, self.test, self.val_score = val.row["gmacs"], test.row["gmacs"], val.row["score"]
+        self.majority = 0.0
+        if test.of.task.metric == "accuracy":  # the class that is most frequent on validation data, always answered
+            self.majority = float((test.of.trace.targets == np.bincount(val.of.trace.targets).argmax()).mean())
+
+    def frontier(self, val: list[Point], test: list[Point]) -> Frontier:
+        """What mixing some points reaches."""
+        (val_cost, val_score), (cost, score) = _columns(val), _columns(test)
+        return find_frontier(val_cost / self.val, val_score, cost / self.test, score)
+
+
+def _stuck(scored: Scored) -> float:
+    """Share of the drop and MAC operating points at which every test sample stops at the first exit."""
+    points = scored.chosen["dynamic"]
+    return float(np.mean([(c.test.exits == 0).all() for c in points])) if points else np.nan
 
 
 def conformal_rows(scored: Scored) -> list[Row]:
@@ -54,15 +91,13 @@ def conformal_rows(scored: Scored) -> list[Row]:
 
     The knob was chosen on the same validation data, so that coverage holds up to that choice among a hundred values.
     """
-    val, test = scored.val, scored.test
-    if test.task.kind != "classification" or val.trace.logits is None or test.trace.logits is None:
-        return []
-    points: list[tuple[str, np.ndarray, np.ndarray]]
-    points = [(c.target, c.val.exits, c.test.exits) for c in scored.chosen.get("dynamic", [])]
-    if not points:
-        points = [("plain", scored.curves["val"][0].exits, scored.curves["test"][0].exits)]
+    points = [(c.target, c.val, c.test) for c in scored.chosen.get("dynamic", [])]
+    points = points or [("plain", *pair) for pair in zip(scored.val("plain"), scored.test("plain"), strict=True)]
     rows = []
-    for target, val_exits, test_exits in points:
+    for target, val_point, test_point in points:
+        val, test, val_exits, test_exits = val_point.of, test_point.of, val_point.exits, test_point.exits
+        if test.task.kind != "classification" or val.trace.logits is None or test.trace.logits is None:
+            return []
         cal = calibration.softmax(_stopped(val.trace.logits, val_exits))
         new = calibration.softmax(_stopped(test.trace.logits, test_exits))
         for alpha in ALPHAS:
@@ -80,10 +115,9 @@ def conformal_rows(scored: Scored) -> list[Row]:
     return rows
 
 
-def _overthinking(scored: Scored) -> dict[str, float]:
-    trace = scored.test.trace
-    costs = scored.test.costs
-    total = (costs.backbone + costs.heads + costs.gates).mean(0)
+def _overthinking(point: Point) -> dict[str, float]:
+    trace = point.of.trace
+    total = point.of.costs.total.mean(0)
     found = anytime.overthinking(trace.correct, total)
     improvable = anytime.hindsight_improvability(trace.correct)
     falls = anytime.conditional_monotonicity(np.clip(trace.target_probability, 0.0, 1.0))

@@ -1,31 +1,25 @@
-"""The run's tables, built from finished cells: curves, exits, operating points and what is derived from them."""
+"""What one cell gives: its curves, exits and operating points, and the rows they become."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from eebench.api import ExitRule, Task
-from eebench.measure import calibration, statistics
+from eebench.measure import calibration, liveness, statistics
+from eebench.measure.frontier import Frontier, find_frontier
 from eebench.runs.cell import Cell
-from eebench.runs.score import (
-    Evaluation,
-    Point,
-    Row,
-    choose,
-    curve,
-    exit_rows,
-    mix_at,
-    oracle,
-    random_points,
-    temperatures,
-)
-from eebench.schema import TARGETS, fixed_path
+from eebench.runs.choose import Choice, Chooser
+from eebench.runs.score import Evaluation, Point, Row, curve, exit_rows, oracle, random_points, share_rows, temperatures
+from eebench.schema import BACKBONE, STATIC, fixed_path, static_path
+from eebench.targets import Target
 
-__all__ = ["Chosen", "Scored", "knob_values", "score_cell", "score_plain"]
+__all__ = ["Chosen", "Scored", "attach_speedups", "knob_values", "score_method", "score_plain", "score_static"]
+
+KNOB_NAMES = {"plain": None, "fixed": "block", "static": "blocks"}
 
 
 @dataclass(frozen=True)
@@ -33,86 +27,131 @@ class Chosen:
     """One operating point: chosen on validation, scored on test."""
 
     target: str
-    met: bool
+    choice: Choice
     val: Point
     test: Point
 
 
 @dataclass
 class Scored:
-    """Everything one cell gives, apart from latency."""
+    """Everything one model gives, or one family of static models, apart from latency."""
 
     label: str
     seed: int
     knob_name: str
-    val: Evaluation
-    test: Evaluation
-    curves: dict[str, list[Point]] = field(default_factory=dict)  # split -> points of every kind
+    points: dict[str, dict[str, list[Point]]]  # split -> kind -> points
     chosen: dict[str, list[Chosen]] = field(default_factory=dict)  # kind -> one a target
+    how: str = ""  # how drops were judged
+
+    def test(self, kind: str) -> list[Point]:
+        """Test points of one kind."""
+        return self.points["test"].get(kind, [])
+
+    def val(self, kind: str) -> list[Point]:
+        """Validation points of one kind, in the order of the test points."""
+        return self.points["val"].get(kind, [])
+
+    @property
+    def live(self) -> np.ndarray:
+        """(E,) bool: which exits are clearly better than the majority class on validation data."""
+        of = self.val("fixed")[0].of
+        if of.task.kind == "regression":
+            return liveness.live_regression(of.trace.prediction, of.trace.targets)
+        return liveness.live_exits(of.trace.correct, of.trace.targets)
+
+    @property
+    def main_kind(self) -> str:
+        """The kind of point this model is about."""
+        return {BACKBONE: "plain", STATIC: "static"}.get(self.label, "dynamic")
+
+    def static_points(self) -> list[tuple[Point, Point]]:
+        """(validation, test) points that decide nothing per sample: what a comparison may be anchored to."""
+        if self.main_kind != "dynamic":
+            return list(zip(self.val(self.main_kind), self.test(self.main_kind), strict=True))
+        pairs = zip(self.val("fixed"), self.test("fixed"), self.live, strict=True)
+        return [(val, test) for val, test, live in pairs if live]
+
+    def own_frontier(self) -> tuple[Frontier, list[Point]] | None:
+        """The frontier of the model's own live fixed exits, and its test points; None where no exit is live."""
+        return frontier_of(self.static_points())
 
     def curve_rows(self) -> list[Row]:
         """Rows of curves.csv."""
         rows = []
-        for split, points in self.curves.items():
-            for point in points:
-                name = "block" if point.kind == "fixed" else self.knob_name if point.kind != "plain" else None
-                who = {"method": self.label, "seed": self.seed, "split": split, "kind": point.kind}
-                rows.append(who | {"knob_name": name, "knob": point.knob} | point.row)
+        for split, kinds in self.points.items():
+            for kind, points in kinds.items():
+                who = {"method": self.label, "seed": self.seed, "split": split, "kind": kind}
+                name = KNOB_NAMES.get(kind, self.knob_name)
+                rows += [who | {"knob_name": name, "knob": point.knob} | point.row for point in points]
         return rows
 
     def exit_rows(self, params: Sequence[int]) -> list[Row]:
-        """Rows of exits.csv."""
+        """Rows of exits.csv; none for the static models, whose points say it all."""
+        if self.label == STATIC:
+            return []
         rows = []
-        classify = self.val.task.kind == "classification"
-        fitted = temperatures(self.val.trace) if classify else None
-        for split, evaluation in (("val", self.val), ("test", self.test)):
-            points = {c.target: (c.val if split == "val" else c.test).exits for c in self.chosen.get("dynamic", [])}
+        kind = "fixed" if self.main_kind == "dynamic" else "plain"
+        live = self.live if kind == "fixed" else np.array([True])
+        val = self.val(kind)[0].of
+        fitted = temperatures(val.trace) if val.task.kind == "classification" else None
+        for split in ("val", "test"):
             who = {"method": self.label, "seed": self.seed, "split": split}
-            rows += [who | row for row in exit_rows(evaluation, params, points, fitted)]
+            rows += [who | row for row in exit_rows(self.points[split][kind][0].of, params, live.tolist(), fitted)]
         return rows
 
-    def point_rows(self, plain: Scored) -> list[Row]:
-        """Rows of operating_points.csv, the measured speed-ups still missing."""
-        plain_test = plain.curves["test"][0]
-        before = plain.test.predictions(plain_test.exits)
+    def share_rows(self) -> list[Row]:
+        """Rows of shares.csv."""
+        who = {"method": self.label, "seed": self.seed}
+        return [
+            who | {"split": split, "target": c.target} | row
+            for c in self.chosen.get("dynamic", [])
+            for split, point in (("val", c.val), ("test", c.test))
+            for row in share_rows(point)
+        ]
+
+    def point_rows(self, plain: Scored, frontier: tuple[Frontier, list[Point]]) -> list[Row]:
+        """Rows of operating_points.csv, the measured speed-ups still missing.
+
+        Args:
+            plain: the plain backbone of the same seed.
+            frontier: the run's common static frontier of this seed, and its test points.
+        """
+        plain_test = plain.test("plain")[0]
+        own = self.own_frontier() if self.main_kind == "dynamic" else None
         rows = []
         for kind, points in self.chosen.items():
             for c in points:
-                row: Row = {"method": self.label, "seed": self.seed, "kind": kind, "target": c.target, "met": c.met}
-                row |= {"knob_name": "block" if kind == "fixed" else self.knob_name, "knob": c.test.knob}
+                row: Row = {"method": self.label, "seed": self.seed, "kind": kind, "target": c.target}
+                row |= {"met": c.choice.met, "choose": self.how}
+                row |= {"knob_name": KNOB_NAMES.get(kind, self.knob_name), "knob": c.test.knob}
                 row |= {"val_score": c.val.row["score"], "val_gmacs": c.val.row["gmacs"], **c.test.row}
+                row |= {"val_drop": c.choice.drop, "val_drop_upper": c.choice.upper}
                 row["drop"] = plain_test.row["score"] - c.test.row["score"]
-                if kind in ("dynamic", "fixed"):
-                    after = self.test.predictions(c.test.exits)
-                    task, targets = self.test.task, self.test.trace.targets
-                    interval = statistics.score_drop(task.metric, before, after, targets, n=_resamples(task, targets))
-                    row |= {"drop_low": interval.low, "drop_high": interval.high}
+                if kind in ("static", "dynamic", "fixed"):
+                    task, targets = c.test.of.task, c.test.of.trace.targets
+                    found = statistics.score_drop(
+                        task.metric, plain_test.predictions, c.test.predictions, targets, n=resamples(task, targets)
+                    )
+                    row |= {"drop_low": found.low, "drop_high": found.high}
+                if kind in ("static", "dynamic"):
+                    row |= lead("over_frontier", c.test, frontier)
                 if kind == "dynamic":
-                    row |= self._over_fixed(c.test)
+                    row |= {} if own is None else lead("over_fixed", c.test, own)
+                    row["dead_share"] = float((~self.live)[c.test.exits].mean())
                 rows.append(row)
         return rows
 
-    def _over_fixed(self, point: Point) -> Row:
-        """What deciding per sample is worth: the score above that of fixed depths at the same cost."""
-        mix = mix_at([p for p in self.curves["test"] if p.kind == "fixed"], point.row["gmacs"])
-        if not mix:
-            return {}
-        answers = [self.test.predictions(p.exits) for p in (point, *(fixed for fixed, _ in mix))]
-        task, targets = self.test.task, self.test.trace.targets
-        weights = [1.0, *(-share for _, share in mix)]
-        found = statistics.score_contrast(task.metric, answers, weights, targets, n=_resamples(task, targets))
-        return {"over_fixed": found.estimate, "over_fixed_low": found.low, "over_fixed_high": found.high}
-
     def reliability_rows(self) -> list[Row]:
         """Rows of reliability.csv: the deployed predictions at every dynamic operating point (or of the plain one)."""
-        if self.test.task.kind != "classification":
-            return []
-        points = [(c.target, c.test.exits) for c in self.chosen.get("dynamic", [])]
+        points = [(c.target, c.test) for c in self.chosen.get("dynamic", [])]
+        points = points or [("plain", point) for point in self.test("plain")]
         rows = []
-        for target, exits in points or [("plain", self.curves["test"][0].exits)]:
-            confidence = calibration.deployed(self.test.trace.confidence, exits)
-            correct = calibration.deployed(self.test.trace.correct, exits)
-            table = calibration.reliability(confidence, correct)
+        for target, point in points:
+            trace = point.of.trace
+            if point.of.task.kind != "classification":
+                return []
+            confidence = calibration.deployed(trace.confidence, point.exits)
+            table = calibration.reliability(confidence, calibration.deployed(trace.correct, point.exits))
             for b in range(len(table.count)):
                 if table.count[b]:
                     row = {"bin": b, "low": table.edges[b], "high": table.edges[b + 1], "count": table.count[b]}
@@ -121,12 +160,65 @@ class Scored:
         return rows
 
 
+def frontier_of(pairs: Sequence[tuple[Point, Point]]) -> tuple[Frontier, list[Point]] | None:
+    """The frontier of (validation, test) points and the test points it mixes; None of no points."""
+    if not pairs:
+        return None
+    val, test = zip(*pairs, strict=True)
+    columns = [[p.row[name] for p in points] for points in (val, test) for name in ("gmacs", "score")]
+    return find_frontier(*columns), list(test)
+
+
+def lead(name: str, point: Point, frontier: tuple[Frontier, list[Point]]) -> Row:
+    """Score of a point above a frontier at the same cost, with its paired interval; nothing below its cheapest."""
+    found, points = frontier
+    mixture = found.mixture(point.row["gmacs"])
+    if not mixture:
+        return {}
+    answers = [point.predictions, *(points[index].predictions for index, _ in mixture)]
+    task, targets = point.of.task, point.of.trace.targets
+    weights = [1.0, *(-share for _, share in mixture)]
+    gain = statistics.score_contrast(task.metric, answers, weights, targets, n=resamples(task, targets))
+    return {name: gain.estimate, f"{name}_low": gain.low, f"{name}_high": gain.high}
+
+
 def score_plain(cell: Cell, task: Task, depth: int) -> Scored:
     """The plain backbone's rows."""
-    val, test = (Evaluation(cell.trace(split), cell.costs(split), task, depth) for split in ("val", "test"))
-    scored = Scored(cell.label, cell.seed, "", val, test)
-    scored.curves = {s: [e.point("plain", None, e.everyone_at(0))] for s, e in (("val", val), ("test", test))}
+    return Scored(cell.label, cell.seed, "", _alone("plain", {None: cell}, task, depth))
+
+
+def score_static(
+    cells: Mapping[int, Cell], task: Task, depth: int, plain: Scored, chooser: Chooser, targets: Sequence[Target]
+) -> Scored:
+    """Static models as one family, whose knob is the number of blocks; operating points are chosen as a method's are.
+
+    Args:
+        cells: by number of blocks.
+        task: names the metric.
+        depth: blocks of the plain backbone.
+        plain: the plain backbone of the same seed.
+        chooser: judges on validation data.
+        targets: what operating points are chosen for.
+    """
+    seed = next(iter(cells.values())).seed
+    points = _alone("static", cells, task, depth, plain)
+    scored = Scored(STATIC, seed, "blocks", points, how=chooser.how)
+    scored.chosen["static"] = _choose(chooser, targets, points, "static")
     return scored
+
+
+def _alone(
+    kind: str, cells: Mapping[Any, Cell], task: Task, depth: int, plain: Scored | None = None
+) -> dict[str, dict[str, list[Point]]]:
+    """Points of models without exits, by split."""
+    points: dict[str, dict[str, list[Point]]] = {}
+    for split in ("val", "test"):
+        points[split] = {kind: []}
+        gmacs = None if plain is None else float(plain.points[split]["plain"][0].row["gmacs"])
+        for knob, cell in cells.items():
+            of = Evaluation(cell.trace(split), cell.costs(split), task, depth, gmacs)
+            points[split][kind].append(of.point(kind, knob, of.everyone_at(0)))
+    return points
 
 
 def knob_values(
@@ -147,22 +239,22 @@ def knob_values(
     return knobs
 
 
-def score_cell(
+def score_method(
     cell: Cell,
     rule: ExitRule,
     task: Task,
     depth: int,
-    plain: Scored,
+    chooser: Chooser,
+    targets: Sequence[Target],
     *,
     thresholds: Sequence[float] | None = None,
     pinned: float | None = None,
 ) -> Scored:
     """Replay a method's whole curve, add the trivial baselines, and choose its operating points on validation data."""
-    val, test = (Evaluation(cell.trace(split), cell.costs(split), task, depth) for split in ("val", "test"))
-    scored = Scored(cell.label, cell.seed, rule.knob.name, val, test)
-    knobs = knob_values(rule, val.trace.seen, thresholds, pinned)
+    of = {split: Evaluation(cell.trace(split), cell.costs(split), task, depth) for split in ("val", "test")}
+    knobs = knob_values(rule, of["val"].trace.seen, thresholds, pinned)
     points: dict[str, dict[str, list[Point]]] = {}
-    for split, evaluation in (("val", val), ("test", test)):
+    for split, evaluation in of.items():
         dynamic = curve(evaluation, rule, knobs)
         points[split] = {
             "dynamic": dynamic,
@@ -170,32 +262,39 @@ def score_cell(
             "random": random_points(evaluation, dynamic),
             "oracle": oracle(evaluation),
         }
-        scored.curves[split] = [p for kind in points[split].values() for p in kind]
-    plain_val = plain.curves["val"][0].row
-    for kind in ("dynamic", "fixed", "random", "oracle"):
-        candidates = points["val"][kind]
-        scored.chosen[kind] = []
-        for target in TARGETS if candidates else ():
-            if kind == "random":  # at the same rate as the method: the very knob chosen for the method
-                first = scored.chosen["dynamic"][len(scored.chosen[kind])]
-                index, met = points["val"]["dynamic"].index(first.val), first.met
-            else:
-                index, met = choose(target, candidates, plain_val["score"], plain_val["gmacs"])
-            scored.chosen[kind].append(Chosen(target, met, candidates[index], points["test"][kind][index]))
+    scored = Scored(cell.label, cell.seed, rule.knob.name, points, how=chooser.how)
+    for kind in ("dynamic", "fixed", "oracle"):
+        scored.chosen[kind] = _choose(chooser, targets, points, kind)
+    scored.chosen["random"] = [  # at the same rate as the method: the very knob chosen for the method
+        Chosen(c.target, c.choice, *(points[split]["random"][c.choice.index] for split in ("val", "test")))
+        for c in scored.chosen["dynamic"]
+    ]
     return scored
 
 
-def _resamples(task: Task, targets: np.ndarray) -> int:
+def _choose(
+    chooser: Chooser, targets: Sequence[Target], points: dict[str, dict[str, list[Point]]], kind: str
+) -> list[Chosen]:
+    val, test = (points[split][kind] for split in ("val", "test"))
+    if not val:
+        return []
+    choices = [(target.name, chooser.choose(target, val)) for target in targets]
+    return [Chosen(name, choice, val[choice.index], test[choice.index]) for name, choice in choices]
+
+
+def resamples(task: Task, targets: np.ndarray) -> int:
     """Accuracy is resampled by its mean, which is fast; other metrics are computed anew each time."""
     return 2000 if task.metric == "accuracy" else max(200, min(2000, 2_000_000 // len(targets)))
 
 
 def attach_speedups(rows: list[Row], times: Any, seed: int) -> None:
-    """Fill the measured speed-ups of operating-point rows in, where dynamic or fixed inference was timed."""
+    """Fill the measured speed-ups of operating-point rows in, where dynamic, fixed or static inference was timed."""
     for row in rows:
-        if row["seed"] != seed or row["kind"] not in ("dynamic", "fixed"):
+        if row["seed"] != seed or row["kind"] not in ("dynamic", "fixed", "static"):
             continue
-        path = row["target"] if row["kind"] == "dynamic" else fixed_path(int(row["knob"]))
+        path = {"dynamic": lambda r: r["target"], "fixed": lambda r: fixed_path(int(r["knob"]))}.get(
+            row["kind"], lambda r: static_path(int(r["knob"]))
+        )(row)
         for device, column in (("cpu", "speedup_cpu"), ("cuda", "speedup_gpu")):
             interval = times.speedup(row["method"], device, path)
             if interval is not None:

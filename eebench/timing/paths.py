@@ -30,9 +30,10 @@ class Entrant:
 
     label: str
     model: EarlyExitModel
-    rule: ExitRule | None  # None: the plain backbone
+    rule: ExitRule | None  # None: the plain backbone, or a static model
     knobs: dict[str, float]  # target -> knob
     fixed: dict[str, int]  # target -> block
+    path: str = "plain"  # of a model without a rule
 
 
 @dataclass
@@ -152,7 +153,7 @@ def _contenders(
 
     scenario = "single" if batch_size == 1 else "batch"
     if rule is None:
-        return [one(scenario, "plain", lambda inputs, ids: model.backbone.plain(inputs))]
+        return [one(scenario, entrant.path, lambda inputs, ids: model.backbone.plain(inputs))]
     found = []
     for target, knob in entrant.knobs.items():
         found.append(one(scenario, target, partial(_dynamic, model, rule, knob, False), knob=knob))

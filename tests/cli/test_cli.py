@@ -320,6 +320,8 @@ def line_of(smoke, plugin, results, reports):
     words += [
         "--latency-samples",
         "8",
+        "--static",
+        ",".join(map(str, smoke.spec.static)),
         "--plugin",
         str(plugin),
         "--results",

@@ -128,7 +128,7 @@ def write_run(
             _method(tables, summary, reliability, _Method(name, i, seed, gpu), plain_score[seed], devices, regression)
     if troubles and tables["latency"]:
         tables["latency"][-1]["noisy"] = True
-    for name in ("curves", "exits", "operating_points", "latency"):
+    for name in ("curves", "exits", "shares", "operating_points", "latency"):
         rows = tables[name]
         pd.DataFrame(rows, columns=list(TABLES[name])).to_csv(path / f"{name}.csv", index=False)
     if extras:
@@ -160,7 +160,8 @@ def _method(tables, summary, reliability, method, plain, devices, regression) ->
     tables["operating_points"] += points
     chosen = {row["target"]: row["knob"] for row in points if row["kind"] == "dynamic"}
     blocks = {row["knob"] for row in points if row["kind"] == "fixed"}
-    tables["exits"] += [row for split in ("val", "test") for row in _exits(method, split, full, chosen, regression)]
+    tables["exits"] += [row for split in ("val", "test") for row in _exits(method, split, full, regression)]
+    tables["shares"] += [row for split in ("val", "test") for row in _shares(method, split, chosen, regression)]
     for block, at in zip(method.exits, full, strict=True):
         for device, ms in devices:
             who = (method.name, method.seed, device)
@@ -175,26 +176,34 @@ def _method(tables, summary, reliability, method, plain, devices, regression) ->
         low = b / 15
         reliability.append(
             {
-                "method": method.name, "seed": method.seed, "target": "drop_1pt", "bin": b, "low": low,
+                "method": method.name, "seed": method.seed, "target": "drop_1", "bin": b, "low": low,
                 "high": low + 1 / 15, "count": 4 + 3 * b, "confidence": low + 0.03,
                 "accuracy": min(1.0, low**1.2 + 0.05),
             }
         )  # fmt: skip
 
 
-def _exits(method, split, full, chosen, regression) -> list[dict[str, Any]]:
-    """Exit rows, with who stops there at each target's knob."""
+def _exits(method, split, full, regression) -> list[dict[str, Any]]:
+    """Exit rows."""
     rows = []
     for e, at in enumerate(full):
         row = method.row(split, at, regression) | {"exit": method.exits[e], "params": 650}
         if not regression:
             row |= {"temperature": 1.4, "ece_calibrated": 0.5 * row["ece"]}
-        for target, knob in chosen.items():
-            here = method.stop(split, knob) == e
-            row[f"share_{target}"] = here.mean()
-            if here.any() and not regression:
-                row[f"accuracy_{target}"] = method.data[split][0][here, e].mean()
-        rows.append(row)
+        rows.append(row | {"live": True, "majority": None if regression else 0.1})
+    return rows
+
+
+def _shares(method, split, chosen, regression) -> list[dict[str, Any]]:
+    """Who stops where at each target's knob."""
+    rows = []
+    for target, knob in chosen.items():
+        stops = method.stop(split, knob)
+        for e, block in enumerate(method.exits):
+            here = stops == e
+            row = {"method": method.name, "seed": method.seed, "split": split, "target": target, "exit": block}
+            right = method.data[split][0][here, e].mean() if here.any() and not regression else None
+            rows.append(row | {"share": here.mean(), "accuracy": right})
     return rows
 
 
@@ -228,9 +237,9 @@ def _points(curves: pd.DataFrame, plain: float) -> list[dict[str, Any]]:
             if kind == "random":  # drawn at the rate of the method's own operating point
                 pool = pool[pool.knob == chosen[target]]
             reached = pool.score >= plain - 0.01
-            if target != "drop_1pt":
+            if target != "drop_1":
                 reached = pool.gmacs <= PLAIN * int(target[-2:]) / 100
-            cheap = (target == "drop_1pt") == reached.any()  # the cheapest that fits, or the nearest to the budget
+            cheap = (target == "drop_1") == reached.any()  # the cheapest that fits, or the nearest to the budget
             fits = pool[reached] if reached.any() else pool
             at = fits.loc[fits.gmacs.idxmin() if cheap else fits.score.idxmax()]
             same = test[(test.kind == kind) & ((test.knob == at.knob) | (kind == "oracle"))].iloc[0].to_dict()

@@ -49,8 +49,8 @@ def test_one_seed_has_no_deviation_and_a_failed_seed_is_counted(three, twelve):
     assert one["score_std"].isna().all()
     assert (one["seeds"] == 1).all()
     two = compare(load(three)).set_index(["method", "kind", "target"])
-    assert two.loc[("palbert", "dynamic", "drop_1pt"), "seeds"] == 1  # its second cell failed
-    assert two.loc[("backbone", "plain", "drop_1pt"), "seeds"] == 2
+    assert two.loc[("palbert", "dynamic", "drop_1"), "seeds"] == 1  # its second cell failed
+    assert two.loc[("backbone", "plain", "drop_1"), "seeds"] == 2
 
 
 def test_times_come_from_the_path_that_was_run(three):
@@ -99,7 +99,7 @@ def test_overlap_with_no_change(values, unsure):
 def test_rows_stand_in_order_and_oracles_last(three):
     table = compare(load(three))
     assert list(dict.fromkeys(table["target"])) == list(TARGETS)
-    first = table[table["target"] == "drop_1pt"]
+    first = table[table["target"] == "drop_1"]
     assert list(first["kind"]) == ["plain"] + ["dynamic", "fixed", "random"] * 3 + ["oracle"] * 3
     assert list(first["label"])[:2] == ["plain backbone", "PABEE"]
     assert not first.loc[first["kind"] == "oracle", ["front_macs", "front_cpu"]].to_numpy().any()

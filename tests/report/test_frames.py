@@ -27,7 +27,7 @@ def test_reads_types_and_leaves_the_backbone_out(run):
     assert record.depth == 12
     assert record.devices == ["cpu"]
     assert {cell["method"] for cell in record.cells} == {"pabee", "lgvit[positions=4+8]", "text_only"}
-    assert set(record.optional) == {"summary", "reliability", "conformal"}
+    assert set(record.optional) == {"shares", "summary", "reliability", "conformal"}
 
 
 def test_labels_are_titles_with_options_and_never_shared(run):
@@ -55,7 +55,7 @@ def test_optional_tables_may_be_absent_or_empty(run):
     (run / "summary.csv").unlink()
     header = (run / "conformal.csv").read_text().splitlines()[0]
     (run / "conformal.csv").write_text(header + "\n")
-    assert set(load(run).optional) == {"reliability"}
+    assert set(load(run).optional) == {"shares", "reliability"}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_optional_tables_may_be_absent_or_empty(run):
         (lambda run: (run / "run.json").unlink(), "has no run.json"),
         (lambda run: (run / "run.json").write_text("{"), "cannot be read"),
         (lambda run: (run / "run.json").write_text("[]"), "no JSON object"),
-        (lambda run: change(run, schema_version=99), "schema_version 99; this eebench reads 2"),
+        (lambda run: change(run, schema_version=99), "schema_version 99; this eebench reads 3"),
         (lambda run: change(run, schema_version=None), "schema_version None"),
         (lambda run: (run / "latency.csv").unlink(), "has no latency.csv"),
         (lambda run: (run / "exits.csv").write_text(""), "cannot be read"),

@@ -39,12 +39,10 @@ def test_operating_points_stand_where_they_were_measured(scene):
         for method, look in scene.series.items():
             points = scene.points("dynamic", method).set_index("target")
             (large,) = xy(axes, marker=look.marker, markersize=8.5)
-            np.testing.assert_allclose(
-                large[0], [points.loc["drop_1pt", column], 100 * points.loc["drop_1pt", "score"]]
-            )
+            np.testing.assert_allclose(large[0], [points.loc["drop_1", column], 100 * points.loc["drop_1", "score"]])
             small = xy(axes, marker=look.marker, markersize=5)
             assert len(small) == 3
-            np.testing.assert_allclose(sorted(p[0, 0] for p in small), sorted(points.drop("drop_1pt")[column]))
+            np.testing.assert_allclose(sorted(p[0, 0] for p in small), sorted(points.drop("drop_1")[column]))
 
 
 def test_knob_sweeps_are_the_recorded_curves(scene):
@@ -100,13 +98,13 @@ def test_shares_are_means_over_seeds_and_sum_to_one(scene):
     for axes, method in zip(figure.axes, scene.series, strict=False):
         heights = [bar.get_height() for bar in axes.patches]
         assert sum(heights) == pytest.approx(100)
-        mean = exits[exits["method"] == method].groupby("exit")["share_drop_1pt"].mean()
+        mean = exits[exits["method"] == method].groupby("exit")["share_drop_1"].mean()
         np.testing.assert_allclose(heights, 100 * mean)
 
 
 def test_cost_bars_add_up_to_all_macs(scene):
     (axes,) = panels.costs(scene).axes
-    rows = scene.table[(scene.table["target"] == "drop_1pt") & scene.table["kind"].isin(["plain", "dynamic"])]
+    rows = scene.table[(scene.table["target"] == "drop_1") & scene.table["kind"].isin(["plain", "dynamic"])]
     widths = np.reshape([bar.get_width() for bar in axes.patches], (3, len(rows))).sum(0)
     np.testing.assert_allclose(widths, 100 * rows["gmacs"] / rows["gmacs"].iloc[0])
 

@@ -57,10 +57,10 @@ def cell(table, row, column):
 
 
 def test_comparison_rows(scene):
-    table = sections.comparison_rows(scene, "drop_1pt")
+    table = sections.comparison_rows(scene, "drop_1")
     assert [row.role for row in table.rows].count("bound") == 3
     assert table.rows[0].role == "plain"
-    row = scene.points("dynamic", "pabee").set_index("target").loc["drop_1pt"]
+    row = scene.points("dynamic", "pabee").set_index("target").loc["drop_1"]
     assert cell(table, "PABEE †", "Δ score, pt").text == f"−{100 * row['drop']:.1f} ± {100 * row['drop_std']:.1f}"
     assert (
         cell(table, "PABEE †", "Δ score, pt").small == f"[−{100 * row['drop_high']:.1f}, −{100 * row['drop_low']:.1f}]"
@@ -100,7 +100,7 @@ def test_knob_tables_keep_what_validation_chose(scene):
     marked = {
         (row.cells[1].text, name)
         for row in fold.blocks[0].rows
-        for name in re.findall(r"drop_1pt|macs_\d\d", row.cells[0].text)
+        for name in re.findall(r"drop_1|macs_\d\d", row.cells[0].text)
     }
     assert marked == {(str(seed), target) for seed in (0, 1) for target in TARGETS}
     knobs = [row.cells[0].sort for row in fold.blocks[0].rows if row.cells[1].text == "0"]
@@ -120,7 +120,7 @@ def test_scenarios_compare_with_the_plain_backbone_of_the_same_batch(scene):
     latency = scene.record.latency
     plain = latency.query("method == 'backbone' and batch_size == 8")["mean_ms"].mean()
     for name in ("batch", "wait"):
-        rows = latency.query("method == 'pabee' and scenario == @name and path == 'drop_1pt'")
+        rows = latency.query("method == 'pabee' and scenario == @name and path == 'drop_1'")
         shown = next(r for r in table.rows if r.cells[0].text == "PABEE" and r.cells[2].text == name)
         assert shown.cells[5].text == f"{plain / rows['mean_ms'].mean():.2f}×"
 

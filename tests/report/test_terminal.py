@@ -17,7 +17,7 @@ def printed(run, width, **options):
 def test_rows_are_plain_dictionaries(three):
     rows = comparison_table(three)
     assert [row["kind"] for row in rows].count("dynamic") == 3
-    assert {row["target"] for row in rows} == {"drop_1pt"}
+    assert {row["target"] for row in rows} == {"drop_1"}
     assert rows[0]["kind"] == "plain"
     assert rows[0]["drop"] == 0
     assert rows[0]["speedup_gpu"] is None

@@ -8,7 +8,7 @@ from eebench.report.text import Writer, number, one_line, signed, times
 from eebench.report.verdicts import knob, verdicts
 
 METHOD = {
-    "target": "drop_1pt", "kind": "dynamic", "method": "pabee", "label": "PABEE", "seeds": 1, "met": 1,
+    "target": "drop_1", "kind": "dynamic", "method": "pabee", "label": "PABEE", "seeds": 1, "met": 1,
     "knob_name": "patience", "knob": 4.0, "knob_min": 4.0, "knob_max": 4.0, "drop": 0.006, "drop_low": 0.001,
     "drop_high": 0.011, "drop_std": np.nan, "speedup_layers": 1.9, "speedup_macs": 1.61, "speedup_cpu": 1.42,
     "speedup_cpu_low": 1.38, "speedup_cpu_high": 1.46, "speedup_cpu_std": np.nan, "speedup_gpu": np.nan,

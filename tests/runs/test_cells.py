@@ -19,10 +19,11 @@ from eebench.runs.fingerprint import method_sha256
 from eebench.runs.prepare import prepare
 from eebench.runs.store import Store
 from eebench.runs.workshop import Workshop, open_backbone, open_model
-from eebench.schema import BACKBONE
+from eebench.schema import BACKBONE, static_label
 
 CPU = torch.device("cpu")
 PABEE, JEI = "pabee[positions=3+6+9]", "jei_dnn[positions=4+8]"
+STATIC = {static_label(blocks) for blocks in (3, 12)}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def method_of(prepared, label):
 
 
 def test_a_cell_holds_what_can_be_traced_back(finished):
-    assert set(finished) == {BACKBONE, PABEE, JEI}
+    assert set(finished) == {BACKBONE, PABEE, JEI, *STATIC}
     for cell in finished.values():
         assert {p.name for p in cell.path.iterdir()} == {
             "cell.json",

@@ -49,7 +49,7 @@ def made(rule):
     seen = collect(model, rule, split, TASK, device=CPU).seen
     points = []
     for knob in np.quantile(seen["score"], (0.3, 0.6, 0.9)):
-        points.append(Point("dynamic", float(knob), replay(rule, seen, float(knob)), {}))
+        points.append(Point("dynamic", float(knob), replay(rule, seen, float(knob)), {}, None))
     return model, rule, split, points
 
 
@@ -117,6 +117,7 @@ def test_one_bad_plugin_leaves_the_others_their_run(tmp_path):
             budget="smoke",
             latency_samples=4,
             device="cpu",
+            static=(),
         )
     points = tables["operating_points"]
     assert set(points["method"]) == {"pabee[positions=4+8]"}

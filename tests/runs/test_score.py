@@ -6,9 +6,10 @@ from scipy.stats import pearsonr, spearmanr
 
 from eebench.api import Knob, Task
 from eebench.engine.trace import Trace
+from eebench.measure.costs import Costs
 from eebench.rules import Above
-from eebench.runs.score import Costs, Evaluation, Point, choose, curve, exit_rows, mix_at, oracle, random_points
-from eebench.schema import TABLES, TARGETS
+from eebench.runs.score import Evaluation, curve, exit_rows, oracle, random_points, share_rows
+from eebench.schema import TABLES
 
 RULE = Above(lambda output: output.logits, Knob("threshold", never=1.0, always=-1.0))
 
@@ -140,56 +141,15 @@ def test_regression_has_a_score_and_no_accuracy():
 def test_exit_rows_part_the_samples():
     held = evaluation()
     (middle,) = curve(held, RULE, [0.5])
-    rows = exit_rows(held, [7, 8, 9], {"drop_1pt": middle.exits})
+    rows = exit_rows(held, [7, 8, 9], [False, True, True])
     assert [r["exit"] for r in rows] == [2, 4, 6]
     assert [r["params"] for r in rows] == [7, 8, 9]
+    assert [r["live"] for r in rows] == [False, True, True]
+    assert [r["majority"] for r in rows] == pytest.approx([2 / 3] * 3)
     assert [r["accuracy"] for r in rows] == pytest.approx([2 / 3] * 3)
     assert [r["gmacs"] for r in rows] == pytest.approx([1.11, 2.22, 3.22])
-    assert [r["share_drop_1pt"] for r in rows] == pytest.approx([2 / 3, 1 / 3, 0])
-    assert [r.get("accuracy_drop_1pt") for r in rows] == [1.0, 1.0, None]  # nobody stops at the last: no accuracy
     assert set().union(*rows) <= set(TABLES["exits"])
-
-
-# --- operating points ------------------------------------------------------------------------------------------------
-
-
-def points(*pairs):
-    return [
-        Point("dynamic", i, np.zeros(1), {"score": score, "gmacs": gmacs}) for i, (score, gmacs) in enumerate(pairs)
-    ]
-
-
-CHOICES = [  # target, (score, gmacs) of the candidates, chosen, met; the plain backbone has score 0.9 at 10 gmacs
-    ("drop_1pt", [(0.9, 9), (0.895, 7), (0.88, 3)], 1, True),  # cheapest within a point
-    ("drop_1pt", [(0.89, 5), (0.9, 9)], 0, True),  # exactly a point is no more than a point
-    ("drop_1pt", [(0.8899, 5), (0.9, 9)], 1, True),
-    ("drop_1pt", [(0.895, 7), (0.9, 7), (0.91, 8)], 1, True),  # equal cost: the better one
-    ("drop_1pt", [(0.5, 1), (0.88, 9), (0.88, 8), (0.7, 2)], 2, False),  # none: the best score, then the cheapest
-    ("macs_50", [(0.9, 6), (0.8, 5), (0.85, 4), (0.7, 1)], 2, True),  # best score at no more than half
-    ("macs_50", [(0.8, 5), (0.8, 4)], 1, True),  # equal score: the cheaper one
-    ("macs_50", [(0.9, 6), (0.95, 6), (0.99, 7)], 1, False),  # none: the cheapest, then the best
-    ("macs_75", [(0.8, 7.5), (0.7, 7)], 0, True),  # exactly three quarters
-    ("macs_25", [(0.8, 2.51), (0.2, 2.5)], 1, True),
-    ("macs_25", [(0.8, 3)], 0, False),
-]
-
-
-@pytest.mark.parametrize(("target", "candidates", "index", "met"), CHOICES)
-def test_choose(target, candidates, index, met):
-    assert choose(target, points(*candidates), 0.9, 10) == (index, met)
-
-
-def test_a_mix_of_fixed_depths_costs_what_it_should():
-    cheap, middle, dear = points((0.7, 1.0), (0.8, 2.0), (0.9, 4.0))
-    shuffled = [dear, cheap, middle]
-    assert mix_at(shuffled, 2.5) == [(middle, 0.75), (dear, 0.25)]
-    assert mix_at(shuffled, 2.0) == [(cheap, 0.0), (middle, 1.0)]
-    assert mix_at(shuffled, 1.0) == [(cheap, 1.0)]
-    assert mix_at(shuffled, 9.0) == [(dear, 1.0)]  # the last exit costs less, and is what one would run
-    assert mix_at(shuffled, 0.5) == []
-
-
-def test_every_target_is_tested_and_others_are_refused():
-    assert {target for target, *_ in CHOICES} == set(TARGETS)
-    with pytest.raises(ValueError, match="macs_10"):
-        choose("macs_10", points((0.9, 1)), 0.9, 10)
+    shares = share_rows(middle)
+    assert [r["share"] for r in shares] == pytest.approx([2 / 3, 1 / 3, 0])
+    assert [r.get("accuracy") for r in shares] == [1.0, 1.0, None]  # nobody stops at the last: no accuracy
+    assert set().union(*shares) <= set(TABLES["shares"])

@@ -1,5 +1,6 @@
 """Tables of one trained method: chosen on validation data, scored on test data, in the documented columns."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,16 +8,19 @@ import pytest
 
 from eebench.api import Knob, Task
 from eebench.engine.trace import Trace
-from eebench.measure.statistics import score_drop
+from eebench.measure.costs import Costs
 from eebench.rules import Above
-from eebench.runs.score import Costs
+from eebench.runs.choose import Chooser
 from eebench.runs.summaries import conformal_rows, summary_rows
-from eebench.runs.tables import attach_speedups, knob_values, score_cell, score_plain
-from eebench.schema import TABLES, TARGETS
+from eebench.runs.tables import attach_speedups, frontier_of, knob_values, score_method, score_plain, score_static
+from eebench.schema import TABLES
+from eebench.targets import Target
 
 RULE = Above(lambda output: output.logits, Knob("threshold", never=1.0, always=-1.0))
 PATIENCE = SimpleNamespace(knob=Knob("patience", never=9, integer=True), grid=lambda seen: [0, 1, 2])
 TASK = Task(classes=4)
+TARGETS = [Target.parse(name) for name in ("drop_1", "drop_5", "macs_75", "macs_50", "macs_25")]
+NAMES = [target.name for target in TARGETS]
 DEPTH, SAMPLES = 4, 200
 COSTS = Costs(
     *(np.array([c]) * 1e9 for c in ([1.0, 2, 3, 4], [0.1, 0.2, 0.3, 0.3], [0.0] * 4, [1.1, 2.1, 3.1, 4], [4]))
@@ -46,16 +50,47 @@ def cell(label, traces, costs):
     return SimpleNamespace(label=label, seed=3, trace=traces.__getitem__, costs=lambda split: costs)
 
 
-def scored(val, test, **options):
-    plain = score_plain(
+def plain_backbone():
+    return score_plain(
         cell("backbone", {"val": trace(1, exits=1), "test": trace(2, exits=1)}, PLAIN_COSTS), TASK, DEPTH
     )
-    return score_cell(cell("ours", {"val": val, "test": test}, COSTS), RULE, TASK, DEPTH, plain, **options), plain
+
+
+def scored(val, test, rule=RULE, **options):
+    plain = plain_backbone()
+    chooser = Chooser(plain.val("plain")[0])
+    ours = cell("ours", {"val": val, "test": test}, COSTS)
+    return score_method(ours, rule, TASK, DEPTH, chooser, TARGETS, **options), plain
+
+
+def alone(seed, exit_index, blocks):
+    """A model without exits that answers as one exit of a trace does, on the same samples."""
+    whole = trace(seed)
+    columns = ("prediction", "confidence", "target_probability", "nll", "brier")
+    parts = {name: getattr(whole, name)[:, [exit_index]] for name in columns}
+    return replace(whole, blocks=(blocks,), seen={}, logits=whole.logits[[exit_index]], **parts)
+
+
+def smaller_models():
+    """Static models of two and of four blocks."""
+    cells = {}
+    for blocks, exit_index in ((2, 1), (4, 3)):
+        costs = Costs(*(np.array([[c]]) * 1e9 for c in (blocks, 0.0, 0.0, blocks, blocks)))
+        traces = {"val": alone(1, exit_index, blocks), "test": alone(2, exit_index, blocks)}
+        cells[blocks] = cell(f"static[blocks={blocks}]", traces, costs)
+    plain = plain_backbone()
+    return score_static(cells, TASK, DEPTH, plain, Chooser(plain.val("plain")[0]), TARGETS)
 
 
 @pytest.fixture(scope="module")
 def both():
     return scored(trace(1), trace(2))
+
+
+@pytest.fixture(scope="module")
+def frontier(both):
+    result, plain = both
+    return frontier_of([pair for model in (plain, result, smaller_models()) for pair in model.static_points()])
 
 
 def knobs_of(result):
@@ -73,85 +108,125 @@ def test_operating_points_come_from_validation_data_only(both):
 def test_a_chosen_point_is_the_same_knob_on_both_splits(both):
     result, _ = both
     for kind, chosen in result.chosen.items():
-        assert [c.target for c in chosen] == list(TARGETS)
+        assert [c.target for c in chosen] == NAMES
         for c in chosen:
             assert c.val.knob == c.test.knob
             assert c.val.kind == c.test.kind == kind
-            assert c.val in result.curves["val"]
-            assert c.test in result.curves["test"]
+            assert c.val in result.val(kind)
+            assert c.test in result.test(kind)
     assert [c.test.knob for c in result.chosen["random"]] == [c.test.knob for c in result.chosen["dynamic"]]
-    assert [c.met for c in result.chosen["random"]] == [c.met for c in result.chosen["dynamic"]]
+    assert [c.choice.met for c in result.chosen["random"]] == [c.choice.met for c in result.chosen["dynamic"]]
 
 
 def test_targets_hold_on_validation_data_where_they_are_met(both):
     result, plain = both
-    before = plain.curves["val"][0].row
+    before = plain.val("plain")[0].row
     for c in result.chosen["dynamic"] + result.chosen["fixed"]:
-        if not c.met:
+        if not c.choice.met:
             continue
-        if c.target == "drop_1pt":
-            assert c.val.row["score"] >= before["score"] - 0.01 - 1e-9
+        if c.target.startswith("drop"):
+            assert before["score"] - c.val.row["score"] < c.choice.upper <= Target.parse(c.target).value / 100
         else:
             assert c.val.row["gmacs"] <= before["gmacs"] * int(c.target[-2:]) / 100 + 1e-9
-    assert all(c.met for c in result.chosen["dynamic"] if c.target == "macs_50")
+    assert all(c.choice.met for c in result.chosen["dynamic"] if c.target == "macs_50")
 
 
-def test_rows_have_the_documented_columns(both):
+def test_rows_have_the_documented_columns(both, frontier):
     result, plain = both
+    static = smaller_models()
+    models = (result, plain, static)
     rows = {
-        "curves": result.curve_rows() + plain.curve_rows(),
-        "exits": result.exit_rows([1, 2, 3, 4]) + plain.exit_rows([0]),
-        "operating_points": result.point_rows(plain),
-        "reliability": result.reliability_rows() + plain.reliability_rows(),
-        "conformal": conformal_rows(result) + conformal_rows(plain),
-        "summary": summary_rows(result, plain),
+        "curves": [row for m in models for row in m.curve_rows()],
+        "exits": [*result.exit_rows([1, 2, 3, 4]), *plain.exit_rows([0]), *static.exit_rows([0])],
+        "shares": [row for m in models for row in m.share_rows()],
+        "operating_points": [row for m in models for row in m.point_rows(plain, frontier)],
+        "reliability": [row for m in models for row in m.reliability_rows()],
+        "conformal": [row for m in models for row in conformal_rows(m)],
+        "summary": [row for m in models for row in summary_rows(m, plain, frontier)],
     }
     for name, table in rows.items():
         assert table
         assert set().union(*table) <= set(TABLES[name]), name
-        assert {(r["method"], r["seed"]) for r in table} <= {("ours", 3), ("backbone", 3)}
-    assert summary_rows(plain, plain) == []
+        assert {(r["method"], r["seed"]) for r in table} <= {("ours", 3), ("backbone", 3), ("static", 3)}
+    assert summary_rows(plain, plain, frontier) == []
 
 
-def test_a_drop_is_against_the_plain_backbone_with_its_bootstrap_interval(both):
+def test_a_drop_is_against_the_plain_backbone_with_its_interval(both, frontier):
     result, plain = both
-    before = plain.test.predictions(plain.curves["test"][0].exits)
-    for row in result.point_rows(plain):
-        assert row["drop"] == pytest.approx(plain.curves["test"][0].row["score"] - row["score"])
+    (plain_test,) = plain.test("plain")
+    for row in result.point_rows(plain, frontier):
+        assert row["drop"] == pytest.approx(plain_test.row["score"] - row["score"])
         c = next(c for c in result.chosen[row["kind"]] if c.target == row["target"])
         assert (row["val_score"], row["val_gmacs"]) == (c.val.row["score"], c.val.row["gmacs"])
+        assert row["val_drop"] <= row["val_drop_upper"]
         if row["kind"] in ("dynamic", "fixed"):
-            after = result.test.predictions(c.test.exits)
-            interval = score_drop("accuracy", before, after, result.test.trace.targets, n=2000)
-            assert (row["drop_low"], row["drop_high"]) == (interval.low, interval.high)
             assert row["drop_low"] <= row["drop"] <= row["drop_high"]
         else:
             assert "drop_low" not in row
 
 
-def test_over_fixed_is_against_fixed_depths_of_the_same_cost(both):
+def test_over_fixed_is_against_own_fixed_depths_of_the_same_cost(both, frontier):
     result, plain = both
-    depths = [(p.row["gmacs"], p.row["score"]) for p in result.curves["test"] if p.kind == "fixed"]
-    for row in result.point_rows(plain):
+    own, points = result.own_frontier()
+    hull = [(points[i].row["gmacs"], points[i].row["score"]) for i in own.index]
+    for row in result.point_rows(plain, frontier):
         if row["kind"] != "dynamic":
             assert "over_fixed" not in row
             continue
-        at_same_cost = np.interp(row["gmacs"], *zip(*depths, strict=True))  # constant beyond the dearest
+        at_same_cost = np.interp(row["gmacs"], *zip(*hull, strict=True))  # constant beyond the dearest
         assert row["over_fixed"] == pytest.approx(row["score"] - at_same_cost)
         assert row["over_fixed_low"] <= row["over_fixed"] <= row["over_fixed_high"]
+
+
+def test_the_common_frontier_holds_static_models_and_live_exits(both, frontier):
+    result, plain = both
+    _, points = frontier
+    assert {p.kind for p in points} == {"plain", "fixed", "static"}
+    rows = result.point_rows(plain, frontier)
+    for row in rows:
+        if row["kind"] == "dynamic" and "over_frontier" in row:
+            found = np.interp(row["gmacs"], frontier[0].cost, frontier[0].score)
+            assert row["over_frontier"] == pytest.approx(row["score"] - found)
+    assert any("over_frontier" in row for row in rows)
+
+
+def test_an_exit_at_the_majority_class_is_dead_and_anchors_nothing():
+    val, test = trace(1), trace(2)
+    for split in (val, test):
+        split.prediction[:, 0] = 0  # the first exit always answers the same class
+    result, plain = scored(val, test)
+    assert result.live.tolist() == [False, True, True, True]
+    assert [p.knob for _, p in result.static_points()] == [2, 3, 4]
+    frontier = frontier_of([*plain.static_points(), *result.static_points()])
+    for row in result.point_rows(plain, frontier):
+        if row["kind"] == "dynamic":
+            c = next(c for c in result.chosen["dynamic"] if c.target == row["target"])
+            assert row["dead_share"] == pytest.approx((c.test.exits == 0).mean())
+    assert [r["live"] for r in result.exit_rows([0] * 4) if r["split"] == "test"] == [False, True, True, True]
+
+
+def test_static_models_are_one_family_whose_knob_is_their_depth(frontier):
+    static, plain = smaller_models(), plain_backbone()
+    assert [(p.kind, p.knob) for p in static.test("static")] == [("static", 2), ("static", 4)]
+    assert [p.row["speedup_layers"] for p in static.test("static")] == [2, 1]
+    assert [p.row["speedup_macs"] for p in static.test("static")] == [2, 1]
+    rows = static.point_rows(plain, frontier)
+    assert [r["target"] for r in rows] == NAMES
+    assert {r["knob"] for r in rows if r["target"] == "macs_50"} == {2}
+    assert all(r["knob_name"] == "blocks" for r in rows)
 
 
 def test_shares_at_an_operating_point_sum_to_one(both):
     result, _ = both
     for split in ("val", "test"):
-        rows = [r for r in result.exit_rows([0] * 4) if r["split"] == split]
-        for target in TARGETS:
-            assert sum(r[f"share_{target}"] for r in rows) == pytest.approx(1)
+        rows = [r for r in result.share_rows() if r["split"] == split]
+        for target in NAMES:
+            assert sum(r["share"] for r in rows if r["target"] == target) == pytest.approx(1)
 
 
 def test_reliability_rows_count_every_sample(both):
     result, plain = both
-    for rows, targets in ((result.reliability_rows(), list(TARGETS)), (plain.reliability_rows(), ["plain"])):
+    for rows, targets in ((result.reliability_rows(), NAMES), (plain.reliability_rows(), ["plain"])):
         for target in targets:
             mine = [r for r in rows if r["target"] == target]
             assert sum(r["count"] for r in mine) == SAMPLES
@@ -160,7 +235,7 @@ def test_reliability_rows_count_every_sample(both):
 
 def test_a_pinned_knob_is_the_only_one():
     result, _ = scored(trace(1), trace(2), pinned=0.6)
-    assert {p.knob for p in result.curves["test"] if p.kind == "dynamic"} == {0.6}
+    assert {p.knob for p in result.test("dynamic")} == {0.6}
     assert {c.test.knob for c in result.chosen["dynamic"]} == {0.6}
 
 
@@ -178,11 +253,7 @@ def test_knob_values():
 def test_a_rule_may_name_a_knob_value_twice():
     doubled = Above(RULE.score, RULE.knob)
     doubled.grid = lambda seen: [0.5, 0.5, 1.0]
-    plain = score_plain(
-        cell("backbone", {"val": trace(1, exits=1), "test": trace(2, exits=1)}, PLAIN_COSTS), TASK, DEPTH
-    )
-    ours = cell("ours", {"val": trace(1), "test": trace(2)}, COSTS)
-    result = score_cell(ours, doubled, TASK, DEPTH, plain)
+    result, _ = scored(trace(1), trace(2), doubled)
     assert len(result.chosen["random"]) == len(TARGETS)
 
 
@@ -193,8 +264,10 @@ def test_measured_speedups_go_to_the_rows_they_were_measured_for():
         {"method": "ours", "seed": 1, "kind": "oracle", "target": "macs_50", "knob": None},
         {"method": "ours", "seed": 2, "kind": "dynamic", "target": "macs_50", "knob": 0.5},
         {"method": "ours", "seed": 1, "kind": "dynamic", "target": "macs_25", "knob": 0.4},
+        {"method": "static", "seed": 1, "kind": "static", "target": "macs_25", "knob": 3},
     ]
     timed = {("ours", "cpu", "macs_50"): (2.0, 1.8, 2.2), ("ours", "cpu", "fixed_2"): (1.5, 1.4, 1.6)}
+    timed["static", "cpu", "blocks_3"] = (3.9, 3.8, 4.0)
 
     class Times:
         def speedup(self, label, device, path):
@@ -202,6 +275,6 @@ def test_measured_speedups_go_to_the_rows_they_were_measured_for():
             return None if found is None else SimpleNamespace(estimate=found[0], low=found[1], high=found[2])
 
     attach_speedups(rows, Times(), 1)
-    assert [row.get("speedup_cpu") for row in rows] == [2.0, 1.5, None, None, None]
+    assert [row.get("speedup_cpu") for row in rows] == [2.0, 1.5, None, None, None, 3.9]
     assert (rows[0]["speedup_cpu_low"], rows[0]["speedup_cpu_high"]) == (1.8, 2.2)
     assert all("speedup_gpu" not in row for row in rows)

@@ -15,8 +15,8 @@ from eebench.timing import paths as timing
 from eebench.timing.paths import Entrant, Times, time_seed
 from eebench.timing.rounds import Timing
 
-KNOBS = {"drop_1pt": 0.9, "macs_75": 0.5, "macs_50": 0.5, "macs_25": 0.4}
-FIXED = {"drop_1pt": 4, "macs_75": 2, "macs_50": 2, "macs_25": 2}
+KNOBS = {"drop_1": 0.9, "macs_75": 0.5, "macs_50": 0.5, "macs_25": 0.4}
+FIXED = {"drop_1": 4, "macs_75": 2, "macs_50": 2, "macs_25": 2}
 
 
 @pytest.fixture(scope="module")
