@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 
-__all__ = ["UserError", "did_you_mean"]
+__all__ = ["UserError", "did_you_mean", "shown"]
 
 
 class UserError(Exception):
@@ -20,3 +21,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return f"; did you mean '{folded[near[0]]}'?"
     return f"; known: {', '.join(known)}" if known else ""
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """A path for a message: bytes that are not UTF-8 and control characters as escapes, so that it can be printed."""
+    text = os.fspath(path).encode("utf-8", "backslashreplace").decode()  # "surrogates" stand for bytes of no UTF-8
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -53,6 +53,12 @@ class Shy(Failing):
 '''
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """What eebench keeps between runs goes where pytest cleans up, not into the home of whoever runs the tests."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def plugin(tmp_path_factory) -> Path:
     """A plugin file with two methods: ``failing`` raises while it trains, ``shy`` skips every backbone."""

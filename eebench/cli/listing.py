@@ -36,7 +36,7 @@ def listing(
     else:
         from eebench import data
 
-        rows = data.known()
+        rows = data.known(plugin or ())
     width = max(map(len, rows), default=0)
     for name, text in rows.items():
         typer.echo(f"{name:<{width}}  {text}")

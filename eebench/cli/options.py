@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "Augment",
     "BackboneName",
     "DatasetName",
     "ImageSize",
     "Json",
+    "Limit",
     "Methods",
     "PatchSize",
     "Plugins",
@@ -21,7 +23,9 @@ __all__ = [
 ]
 
 
-Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A Python file with further methods; repeatable.")]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", help="A Python file with further methods or data sets; repeatable.")
+]
 Methods = Annotated[
     str, typer.Option("--methods", "-m", help="Comma-separated, with options: 'pabee[patience=3],lgvit'.")
 ]
@@ -32,6 +36,10 @@ PatchSize = Annotated[int | None, typer.Option(help="Side of a patch in pixels."
 Pool = Annotated[
     str, typer.Option(help="Text: what exits and classifier read: cls, mean, or what the checkpoint says (auto).")
 ]
+Augment = Annotated[
+    str | None, typer.Option(help="none, shift, crop, crop+mirror or randaugment, instead of the data set's default.")
+]
+Limit = Annotated[int | None, typer.Option(help="Most training samples: a fixed choice, class by class.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON and nothing else on standard output.")]
 Results = Annotated[Path, typer.Option(help="Folder of run directories.")]
 Reports = Annotated[Path, typer.Option(help="Folder of rendered reports.")]

@@ -9,9 +9,11 @@ import typer
 
 from eebench.cli.input import fail_if_broken, numbers, one_of, say, set_aside, writable
 from eebench.cli.options import (
+    Augment,
     BackboneName,
     DatasetName,
     ImageSize,
+    Limit,
     Methods,
     PatchSize,
     Plugins,
@@ -32,6 +34,8 @@ def run(
     weights: Annotated[str, typer.Option(help="none, timm, or a .safetensors file or state dict.")] = "none",
     data_dir: Annotated[Path | None, typer.Option(help="Where the data set lies.")] = None,
     target: Annotated[str | None, typer.Option(help="A numeric CSV column to predict instead of 'label'.")] = None,
+    augment: Augment = None,
+    limit: Limit = None,
     image_size: ImageSize = None,
     patch_size: PatchSize = None,
     pool: Pool = "auto",
@@ -90,6 +94,8 @@ def run(
         weights=weights,
         data_dir=str(data_dir) if data_dir else None,
         target=target,
+        augment=augment,
+        limit=limit,
         image_size=image_size,
         patch_size=patch_size,
         pool=one_of("--pool", pool, ("auto", "cls", "mean")),
@@ -110,7 +116,9 @@ def run(
     )
     from eebench import data
 
-    data.check(dataset, data_dir, image_size=image_size, target=target)
+    data.check(
+        dataset, data_dir, image_size=image_size, target=target, augment=augment, limit=limit, plugins=plugin or ()
+    )
     writable("--results", results)
     writable("--reports", reports)
 

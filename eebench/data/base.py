@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from eebench.api import Task
+from eebench.data.preprocessing import Preprocessing
 
-__all__ = ["Batch", "Data", "Split", "batches", "content_sha256", "split_indices", "split_sha256"]
+__all__ = ["Batch", "Data", "Split", "batches", "content_sha256", "split_indices", "split_sha256", "stratified"]
 
 SALT = "eebench-split-v1"
 PEEKED = 64  # images of a split that its fingerprint reads: all of them would take as long as an epoch
@@ -31,6 +32,34 @@ class Split:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def subset(self, ids: np.ndarray) -> Split:
+        """The samples at these positions, in this order."""
+        inputs = self.inputs
+        if hasattr(inputs, "subset"):
+            chosen = inputs.subset(ids)
+        elif isinstance(inputs, Tensor):
+            chosen = inputs[torch.from_numpy(ids)]
+        elif isinstance(inputs, list):
+            chosen = [inputs[int(i)] for i in ids]
+        else:
+            chosen = _Chosen(inputs, ids)
+        return Split(chosen, self.targets[ids])
+
+
+class _Chosen(Sequence[Any]):
+    """Some items of a sequence that knows no better."""
+
+    def __init__(self, inputs: Sequence[Any], ids: np.ndarray) -> None:
+        self.inputs, self.ids = inputs, ids
+        if hasattr(inputs, "set_epoch"):
+            self.set_epoch = inputs.set_epoch
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Any:  # type: ignore[override]  # no slices: nothing asks for one
+        return self.inputs[int(self.ids[index])]
+
 
 @dataclass
 class Data:
@@ -42,12 +71,44 @@ class Data:
     train: Split
     val: Split
     test: Split
-    split_hash: str  # sha256 over the three id lists, so two runs can prove they saw the same split
-    augments: bool = False  # True: train inputs differ from epoch to epoch, so features cannot be cached
+    split_hash: str = ""  # sha256 over the three id lists, so two runs can prove they saw the same split
+    augment: str = "none"  # what is done to training inputs at random, one of ``kind.AUGMENTS`` or a word of one's own
     image_size: int | None = None
     patch_size: int | None = None  # the patch size a small-image data set asks a ViT for; None: the model's own
     channels: int = 3
     notes: list[str] = field(default_factory=list)  # said in the log and the record
+    preprocessing: Preprocessing | None = None  # from a raw sample to ``test.inputs[i]``; None: not known
+    official: frozenset[str] = frozenset()  # splits (val, test) that the data set brought: never made smaller
+    copies: dict[str, int] = field(default_factory=dict)  # samples left out as copies: {"train/test": 3, …}
+
+    @property
+    def augments(self) -> bool:
+        """Whether training inputs differ from epoch to epoch, so that their features cannot be cached."""
+        return self.augment != "none"
+
+    def normalised(self, mean: Sequence[float], std: Sequence[float]) -> Data:
+        """The same images with another mean and deviation, in shares of full brightness: a pre-trained model's own.
+
+        Raises:
+            ValueError: inputs that were not made by ``pixel_data`` or ``image_data``.
+        """
+        if self.preprocessing is None or not hasattr(self.test.inputs, "prepared"):
+            raise ValueError(f"data set '{self.name}' does not say how its inputs are prepared")
+        new = self.preprocessing.normalised(mean, std)
+        train, val, test = (replace(s, inputs=s.inputs.prepared(new)) for s in self._splits().values())  # type: ignore[attr-defined]
+        return replace(self, train=train, val=val, test=test, preprocessing=new, channels=new.channels)
+
+    def _splits(self) -> dict[str, Split]:
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    def fewer(self, train: int, val: int, test: int) -> Data:
+        """At most this many samples of each split: a fixed choice in which classes keep their shares."""
+        splits: dict[str, Any] = {}
+        for (name, split), most in zip(self._splits().items(), (train, val, test), strict=True):
+            ids = stratified(split.targets, most, stratify=self.task.kind != "regression")
+            splits[name] = split if len(ids) == len(split) else split.subset(ids)
+        sizes = [len(split) for split in splits.values()]
+        return replace(self, **splits, split_hash=hashlib.sha256(f"{self.split_hash}{sizes}".encode()).hexdigest())
 
 
 @dataclass(slots=True)
@@ -126,6 +187,29 @@ def split_indices(targets: np.ndarray, shares: Sequence[float], *, stratify: boo
         for part, piece in zip(parts, np.split(rng.permutation(group), np.clip(cuts, 0, len(group))), strict=True):
             part.append(piece)
     return [np.sort(np.concatenate(part)) for part in parts]
+
+
+def stratified(targets: np.ndarray, count: int, *, stratify: bool = True) -> np.ndarray:
+    """Positions (count,) of a fixed choice in which classes keep their shares to within one sample; all where fewer.
+
+    A class whose share is less than one sample keeps one where ``count`` is at least the number of classes.
+    """
+    if count >= len(targets):
+        return np.arange(len(targets))
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(f"{SALT}:{count}".encode()).digest()[:8], "big"))
+    if not stratify:
+        return np.sort(rng.permutation(len(targets))[:count])
+    _, members, sizes = np.unique(targets, return_inverse=True, return_counts=True)
+    shares = sizes * count / len(targets)
+    quota = np.floor(shares).astype(int)
+    if count >= len(sizes):
+        quota = np.maximum(quota, 1)
+    rest = np.argsort(quota - shares, kind="stable")  # largest remainder first
+    quota[rest[: max(count - quota.sum(), 0)]] += 1
+    while quota.sum() > count:  # what the smallest were given, the largest give
+        quota[quota.argmax()] -= 1
+    groups = (rng.permutation(np.flatnonzero(members == c))[:n] for c, n in enumerate(quota))
+    return np.sort(np.concatenate(list(groups)))
 
 
 def content_sha256(data: Data) -> str:

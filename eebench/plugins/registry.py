@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import hashlib
 import importlib.util
 import math
 import re
@@ -18,6 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
+from eebench.discovery import contents, import_file
 from eebench.errors import UserError, did_you_mean
 from eebench.schema import BACKBONE, STATIC
 
@@ -118,6 +118,7 @@ class Registry:
 
     sources: dict[str, Source] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)  # plugin files and methods set aside, and why
+    files: list[Path] = field(default_factory=list)  # plugin files, which may bring data sets and backbones as well
 
     @classmethod
     def installed(cls, plugins: list[Path] | None = None) -> Registry:
@@ -126,7 +127,7 @@ class Registry:
         Raises:
             UserError: two sources bring the same name.
         """
-        registry = cls()
+        registry = cls(files=list(plugins or []))
         for entry in entry_points(group=GROUP):
             dist = entry.dist
             origin = f"{dist.name} {dist.version}" if dist else entry.value
@@ -279,27 +280,9 @@ def _made(name: str, cls: type[Method], values: dict[str, Any]) -> tuple[Any, Kn
 def _methods_in(path: Path) -> list[type[Method]]:
     from eebench.api import Method
 
-    if not path.is_file():
-        raise UserError(f"plugin file {path} does not exist")
-    # the whole path, not the stem alone: of two files with one name, the second would pass for the first one's source
-    module_name = f"eebench_plugin_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"plugin file {path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses and get_type_hints look their module up there
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # a plugin may raise anything while it is imported
-        del sys.modules[module_name]
-        raise UserError(f"plugin {path} cannot be imported: {type(error).__name__}: {_one_line(error)}") from error
-    found = [
-        thing
-        for thing in vars(module).values()
-        if isinstance(thing, type) and issubclass(thing, Method) and thing.__module__ == module_name
-    ]
-    methods = [thing for thing in found if getattr(thing, "name", None)]
-    if not methods:
+    found = contents(import_file(path))
+    methods = [thing for thing in found[GROUP] if issubclass(thing, Method) and getattr(thing, "name", None)]
+    if not methods and not any(things for group, things in found.items() if group != GROUP):
         raise UserError(f"plugin {path} defines no eebench.api.Method with a name")
     return methods
 

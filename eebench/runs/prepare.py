@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 
 from eebench import backbones, data
 from eebench.api import Backbone, PaperRecipe, Phase, Recipe
 from eebench.backbones.weights import load_weights, weights_sha256
-from eebench.data.base import Data, Split, content_sha256
+from eebench.data.base import Data, content_sha256
 from eebench.engine.model import EarlyExitModel
 from eebench.engine.optimise import common_recipe, overridden, phase_recipes, share_epochs
 from eebench.errors import UserError
@@ -147,9 +146,12 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
         data_dir=Path(spec.data_dir) if spec.data_dir else None,
         image_size=spec.image_size,
         target=spec.target,
+        augment=spec.augment,
+        limit=spec.limit,
+        plugins=registry.files,
     )
     if budget.max_samples is not None:
-        loaded = _fewer(loaded, budget.max_samples)
+        loaded = loaded.fewer(budget.max_samples, budget.max_samples // 2, budget.max_samples // 2)
     backbone, lines = _backbone(spec, loaded)
     if backbone.modality != loaded.modality:
         raise UserError(
@@ -282,19 +284,3 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("--device: there is no CUDA device here; use cpu")
     return device
-
-
-def _fewer(loaded: Data, most: int) -> Data:
-    """A fixed random subset of every split, for the smoke budget; its inputs are read once and kept."""
-
-    def some(split: Split, n: int) -> Split:
-        if len(split) <= n:
-            return split
-        rows = np.random.default_rng(0).permutation(len(split))[:n]
-        return Split([split.inputs[int(i)] for i in rows], split.targets[rows])
-
-    fewer = replace(
-        loaded, train=some(loaded.train, most), val=some(loaded.val, most // 2), test=some(loaded.test, most // 2)
-    )
-    fewer.augments = False
-    return fewer

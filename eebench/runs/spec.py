@@ -78,6 +78,8 @@ class RunSpec(BaseModel):
     weights: str = "none"
     data_dir: str | None = None
     target: str | None = None
+    augment: Literal["none", "shift", "crop", "crop+mirror", "randaugment"] | None = None
+    limit: int | None = Field(None, ge=2)
     image_size: int | None = Field(None, gt=0)
     patch_size: int | None = Field(None, gt=0)
     pool: Literal["auto", "cls", "mean"] = "auto"

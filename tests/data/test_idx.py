@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from eebench import data
-from eebench.data.disk import IDX_STEMS
-from eebench.data.idx import read_idx
+from eebench.data.kinds.idx import STEMS, read_idx
 from eebench.errors import UserError
 
 
@@ -26,7 +25,7 @@ def write(folder: Path, train=120, test=40, side=28, packed=True):
     for split, n in (("train", train), ("test", test)):
         images = rng.integers(0, 256, (n, side, side), dtype=np.uint8)
         labels = (np.arange(n) % 10).astype(np.uint8)
-        for stem, array in zip(IDX_STEMS[split], (images, labels), strict=True):
+        for stem, array in zip(STEMS[split], (images, labels), strict=True):
             content = idx_bytes(array)
             if packed:
                 (folder / f"{stem}.gz").write_bytes(gzip.compress(content))
@@ -44,19 +43,20 @@ def test_found_read_and_split(tmp_path, place, packed):
     assert (found.image_size, found.patch_size, found.channels) == (28, 4, 1)
     assert [len(s) for s in (found.train, found.val, found.test)] == [108, 12, 40]
     assert found.task.labels[9] == "Ankle boot"
-    back = torch.stack(list(found.test.inputs)) * found.test.inputs.std + found.test.inputs.mean
+    how = found.preprocessing
+    back = torch.stack(list(found.test.inputs)) * how.std[0] + how.mean[0]
     assert np.array_equal(back.round().squeeze(1).byte().numpy(), made["test"][0])
     assert np.array_equal(found.test.targets, made["test"][1])
     rest = {image.tobytes() for split in (found.train, found.val) for image in split.inputs.pixels.numpy()}
     assert rest == {image.tobytes() for image in made["train"][0]}
 
 
-def test_clothes_are_mirrored_and_digits_are_not(tmp_path):
+def test_grey_images_are_shifted_never_mirrored(tmp_path):
     write(tmp_path)
-    flips = {
-        name: data.load(name, data_dir=tmp_path).train.inputs.flip for name in ("fashion_mnist", "mnist", "kmnist")
-    }
-    assert flips == {"fashion_mnist": True, "mnist": False, "kmnist": False}
+    for name in ("fashion_mnist", "mnist", "kmnist"):
+        found = data.load(name, data_dir=tmp_path)
+        assert found.augment == "shift"
+        assert not found.train.inputs.augmentation.mirrors
 
 
 def test_at_a_pre_trained_models_size(tmp_path):
@@ -69,7 +69,7 @@ def test_at_a_pre_trained_models_size(tmp_path):
 def test_debians_place_is_looked_in_without_a_data_directory(tmp_path, monkeypatch):
     write(tmp_path / "debian")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("eebench.data.disk.DEBIAN", {"fashion_mnist": tmp_path / "debian"})
+    monkeypatch.setattr("eebench.data.kinds.idx.DEBIAN", {"fashion_mnist": tmp_path / "debian"})
     assert len(data.load("fashion_mnist").test) == 40
 
 

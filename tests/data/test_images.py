@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, create_transform
 
 from eebench import data
+from eebench.data.augment import seeded
 from eebench.data.base import batches
-from eebench.data.images import Images, Source, native_size, rgb, seeded, transforms
+from eebench.data.images import CROP, Images, Source, native_size
+from eebench.data.preprocessing import Preprocessing, rgb
 from eebench.errors import UserError
 
 
@@ -20,25 +22,23 @@ def picture(seed, size=(40, 36), mode="RGB"):
     return Image.fromarray(pixels).convert(mode)
 
 
-def fill(folder: Path, classes, n=10, **options):
+def fill(folder: Path, classes, n=10, start=0, **options):
     for c, name in enumerate(classes):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for i in range(n):
-            picture(100 * c + i, **options).save(folder / name / f"{i}.png")
+            picture(start + 100 * c + i, **options).save(folder / name / f"{i}.png")
 
 
 def files_of(split):
     """The file behind every item of a split, with its class."""
-    reader = split.inputs.source.read.args[0]
-    return {
-        (reader.filename(int(i), absolute=True), int(t)) for i, t in zip(split.inputs.ids, split.targets, strict=True)
-    }
+    files = split.inputs.source.files
+    return {(str(files[i]), int(t)) for i, t in zip(split.inputs.ids, split.targets, strict=True)}
 
 
 @pytest.mark.parametrize("validation", ["val", "valid", "validation"])
 def test_three_folders(tmp_path, validation):
-    for split, n in (("train", 6), (validation, 3), ("test", 4)):
-        fill(tmp_path / split, ["cat", "dog"], n)
+    for start, (split, n) in enumerate((("train", 6), (validation, 3), ("test", 4))):
+        fill(tmp_path / split, ["cat", "dog"], n, start=1000 * start)
     found = data.load(f"folder:{tmp_path}", image_size=32)
     assert [len(s) for s in (found.train, found.val, found.test)] == [12, 6, 8]
     assert found.task.labels == ("cat", "dog")
@@ -64,7 +64,7 @@ def test_class_folders_alone_are_split_by_eebench(tmp_path):
 
 def test_imagenets_validation_images_are_the_test_set(tmp_path):
     fill(tmp_path / "imagenet" / "train", ["n01", "n02"], 20)
-    fill(tmp_path / "imagenet" / "val", ["n01", "n02"], 5)
+    fill(tmp_path / "imagenet" / "val", ["n01", "n02"], 5, start=1000)
     found = data.load("imagenet", data_dir=tmp_path)
     assert [len(s) for s in (found.train, found.val, found.test)] == [36, 4, 10]
     assert all("/val/" in file for file, _ in files_of(found.test))
@@ -111,27 +111,52 @@ def test_seeded_random_numbers_leave_the_others_alone():
 
 def test_evaluation_is_resize_and_centre_crop():
     image = picture(0, size=(90, 60))
-    got = transforms(28, None, augment=False, flip=True)(image)
+    how = Preprocessing("vision", crop=CROP, size=28, scale=255.0, mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
+    source = Source(lambda i: image, np.zeros(1, int))
+    got = Images(source, np.array([0]), how)[0]
+    assert torch.equal(got, create_transform(28, is_training=False, interpolation="bicubic")(image))
     resized = image.resize((48, 32), Image.Resampling.BICUBIC)  # 28 / 0.875 = 32 on the short side
     pixels = np.asarray(resized.crop((10, 2, 38, 30)), dtype=np.float32) / 255
     oracle = (pixels - np.array(IMAGENET_DEFAULT_MEAN)) / np.array(IMAGENET_DEFAULT_STD)
     np.testing.assert_allclose(got.permute(1, 2, 0), oracle, atol=1e-5)
 
 
-def test_a_folder_of_small_images_runs_at_their_size(tmp_path):
+def test_a_folder_of_small_images_runs_at_their_size_in_memory(tmp_path):
     fill(tmp_path, ["a", "b"], 10, size=(28, 28))
     found = data.load(str(tmp_path))
-    assert (found.image_size, found.patch_size) == (28, 4)
-    assert found.train.inputs[0].shape == (3, 28, 28)
-    reader = found.test.inputs.source.read
-    image = reader(int(found.test.inputs.ids[0]))
-    pixels = np.asarray(image, dtype=np.float32) / 255
-    oracle = (pixels - np.array(IMAGENET_DEFAULT_MEAN)) / np.array(IMAGENET_DEFAULT_STD)
-    np.testing.assert_allclose(found.test.inputs[0].permute(1, 2, 0), oracle, atol=1e-5)
-
+    assert (found.image_size, found.patch_size, found.channels, found.augment) == (28, 4, 3, "shift")
+    held = torch.cat([s.inputs.pixels for s in (found.train, found.val, found.test)])
+    oracle = {np.asarray(Image.open(path)).transpose(2, 0, 1).tobytes() for path in tmp_path.glob("*/*.png")}
+    assert {image.numpy().tobytes() for image in held} == oracle
     larger = data.load(str(tmp_path), image_size=56)
     assert (larger.image_size, larger.patch_size) == (56, None)
     assert larger.train.inputs[0].shape == larger.test.inputs[0].shape == (3, 56, 56)
+
+
+def test_a_folder_of_small_grey_images_has_one_channel(tmp_path):
+    fill(tmp_path, ["a", "b"], 10, size=(28, 28), mode="L")
+    found = data.load(str(tmp_path))
+    assert (found.channels, found.preprocessing.colours) == (1, "L")
+    assert data.load(str(tmp_path), image_size=56).test.inputs[0].shape == (3, 56, 56)
+    picture(0, size=(28, 28)).save(tmp_path / "a" / "0.png")  # one in colour
+    assert data.load(str(tmp_path)).channels == 3
+
+
+def test_too_many_small_images_stay_on_disk(tmp_path, monkeypatch):
+    fill(tmp_path, ["a", "b"], 10, size=(28, 28))
+    monkeypatch.setattr("eebench.data.images.MEMORY", 1000)
+    found = data.load(str(tmp_path))
+    assert isinstance(found.train.inputs, Images)
+    assert (found.image_size, found.patch_size, found.augment) == (28, 4, "shift")
+    image = found.test.inputs.source.read(int(found.test.inputs.ids[0]))
+    pixels = np.asarray(image, dtype=np.float32) / 255
+    oracle = (pixels - np.array(IMAGENET_DEFAULT_MEAN)) / np.array(IMAGENET_DEFAULT_STD)
+    np.testing.assert_allclose(found.test.inputs[0].permute(1, 2, 0), oracle, atol=1e-5)
+    found.train.inputs.set_epoch(0, 3)
+    first = torch.stack(list(found.train.inputs))
+    assert torch.equal(first, torch.stack(list(found.train.inputs)))
+    found.train.inputs.set_epoch(0, 4)
+    assert not torch.equal(first, torch.stack(list(found.train.inputs)))
 
 
 def test_native_size_needs_one_small_square():
@@ -190,7 +215,7 @@ def test_an_unreadable_image_is_named_and_never_replaced(tmp_path, damage):
     fill(tmp_path, ["a", "b"], 10)
     found = data.load(str(tmp_path), image_size=16)
     source, index = found.test.inputs.source, int(found.test.inputs.ids[1])
-    path = Path(source.read.args[0].filename(index, absolute=True))
+    path = source.files[index]
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(UserError) as error:
         found.test.inputs[1]
@@ -218,7 +243,7 @@ def test_folders_that_cannot_be_learnt_from(tmp_path):
 
 def test_what_was_left_out_is_said(tmp_path):
     fill(tmp_path / "train", ["cat", "dog"], 20)
-    fill(tmp_path / "test", ["cat"], 5)
+    fill(tmp_path / "test", ["cat"], 5, start=1000)
     (tmp_path / "test" / "dog").mkdir()
     (tmp_path / "train" / "cat" / "notes.txt").touch()
     (tmp_path / "train" / ".cache").mkdir()
@@ -229,6 +254,8 @@ def test_what_was_left_out_is_said(tmp_path):
 
 
 def test_positions_are_those_of_the_split():
-    source = Source(lambda i: Image.new("L", (1, 1), i), np.arange(9))
-    images = Images(source, np.array([2, 5, 7]), lambda image: torch.tensor(image.getpixel((0, 0))), augment=False)
-    assert [int(image) for image in images] == [2, 5, 7]
+    source = Source(lambda i: Image.new("RGB", (4, 4), (i, i, i)), np.arange(9))
+    how = Preprocessing("vision", native=4, size=4, mean=(0.0,) * 3, std=(1.0,) * 3)
+    images = Images(source, np.array([2, 5, 7]), how)
+    assert [int(image[0, 0, 0]) for image in images] == [2, 5, 7]
+    assert [int(image[0, 0, 0]) for image in images.subset(np.array([2, 0]))] == [7, 2]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from eebench import data
-from eebench.data import glue
-from eebench.data.names import GLUE
-from eebench.data.text import read_table
+from eebench.data.kinds import glue
+from eebench.data.kinds.csv_texts import read_table
+from eebench.data.kinds.glue import TASKS
 from eebench.errors import UserError
 
 
@@ -137,7 +137,7 @@ def test_what_is_worth_knowing_is_noted(texts):
     write(texts / "test.csv", ("text", "label"), [*rows(3), ("new", "pos"), (" ", "neg")])
     write(texts / "dev.csv", ("text", "label"), rows(3))
     notes = data.load(f"csv:{texts}").notes
-    assert "3 of 5 test texts also occur among the training texts" in notes
+    assert "3 training samples left out: copies of test samples (same content)" in notes
     assert "not read: dev.csv" in notes
     assert "1 test texts are empty" in notes
 
@@ -152,14 +152,14 @@ def hub(tmp_path_factory):
     datasets = pytest.importorskip("datasets", reason="the datasets library (extra eebench[text]) is not installed")
     root = tmp_path_factory.mktemp("hub") / "glue"
     lines = ["---", "configs:"]
-    for task, entry in GLUE.items():
+    for task, entry in TASKS.items():
         lines += [f"- config_name: {task}", "  data_files:"]
         names = ["entailment", "neutral", "contradiction"] if task == "mnli" else ["no", "yes"]
         label = datasets.Value("float32") if task == "stsb" else datasets.ClassLabel(names=names)
         features = datasets.Features(
             {**{c: datasets.Value("string") for c in entry.columns}, "label": label, "idx": datasets.Value("int32")}
         )
-        for split, n in (("train", 60), (entry.test, 9), ("test", 5)):
+        for split, n in (("train", 60), (entry.dev, 9), ("test", 5)):
             columns = {c: [f"{task} {split} {c} {i}" for i in range(n)] for c in entry.columns}
             hidden = [-1] * n if split == "test" else [i % len(names) for i in range(n)]
             table = datasets.Dataset.from_dict({**columns, "label": hidden, "idx": list(range(n))}, features=features)
@@ -170,21 +170,36 @@ def hub(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("task", GLUE)
+@pytest.mark.parametrize("task", TASKS)
 def test_glue(hub, task, monkeypatch, tmp_path):
     monkeypatch.setattr(glue, "REPOSITORY", str(hub))
     found = data.load(f"glue/{task}", data_dir=tmp_path)
-    assert [len(s) for s in (found.train, found.val, found.test)] == [54, 6, 9]
+    assert [len(s) for s in (found.train, found.val, found.test)] == [60, 4, 5]
     metrics = {"cola": "mcc", "mrpc": "accuracy_f1", "qqp": "accuracy_f1", "stsb": "pearson_spearman"}
     assert found.task.metric == metrics.get(task, "accuracy")
     assert found.task.kind == ("regression" if task == "stsb" else "classification")
     assert found.task.outputs == {"stsb": 1, "mnli": 3}.get(task, 2)
-    pair = tuple(f"{task} {GLUE[task].test} {column} 7" for column in GLUE[task].columns)
-    assert found.test.inputs[7] == (pair if len(pair) == 2 else pair[0])
-    assert found.test.targets[7] == 7 % (3 if task == "mnli" else 2)
+    assert found.official == {"val", "test"}
     assert "labels of GLUE's test split are not public" in found.notes[0]
-    used = [text if isinstance(text, str) else text[0] for s in (found.train, found.val) for text in s.inputs]
-    assert sorted(used) == sorted(f"{task} train {GLUE[task].columns[0]} {i}" for i in range(60))
+    classes = 3 if task == "mnli" else 2
+    for theirs, n, splits in (("train", 60, [found.train]), (TASKS[task].dev, 9, [found.val, found.test])):
+        pairs = [tuple(f"{task} {theirs} {column} {i}" for column in TASKS[task].columns) for i in range(n)]
+        oracle = [(pair if len(pair) == 2 else pair[0], i % classes) for i, pair in enumerate(pairs)]
+        ours = [(x, y) for s in splits for x, y in zip(s.inputs, s.targets.tolist(), strict=True)]
+        assert sorted(ours) == sorted(oracle)
+
+
+def test_glues_halves_keep_what_shares_a_text_together():
+    premises = [f"premise {i // 3}" for i in range(300)]
+    hypotheses = [f"hypothesis {i}" for i in range(300)]
+    hypotheses[0] = hypotheses[299].upper()  # ties the first premise to the last, whatever its case
+    val, test = glue.halves([premises, hypotheses])
+    assert sorted([*val, *test]) == list(range(300))
+    assert 145 <= len(val) <= 150
+    assert not {premises[i] for i in val} & {premises[i] for i in test}
+    assert len({0, 299} & set(val.tolist())) in (0, 2)
+    again = glue.halves([premises[::-1], hypotheses[::-1]])
+    assert {premises[299 - i] for i in again[0]} == {premises[i] for i in val}
 
 
 def test_glue_without_the_hub_names_the_way_out(monkeypatch, tmp_path):

