@@ -82,6 +82,7 @@ class CellFacts(_Facts):
     phases: list[dict[str, Any]] = []
     uncounted: dict[str, int] = {}
     blocks: list[int] = []
+    dead_exits: list[int] = []  # blocks whose exit is not clearly better than the majority class on validation data
     live: dict[str, Any] | None = None  # live inference compared with the replay
     card: dict[str, Any] | None = None
     recipe: str | None = None  # whose recipe trained it

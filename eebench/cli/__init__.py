@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -26,7 +26,6 @@ app = typer.Typer(
     name="eebench",
     help="Fair, honest benchmarks of early-exit methods for transformers.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -36,6 +35,24 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 }  # fmt: skip
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"eebench {version('eebench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _whole(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print eebench's version and end.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options that stand before any command."""
+
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 

@@ -13,7 +13,7 @@ from eebench.cli.options import BackboneName, ImageSize, Json, Methods, PatchSiz
 
 
 def cost(
-    methods: Methods = "all",
+    methods: Methods = None,
     backbone: BackboneName = "vit_b",
     classes: Annotated[int, typer.Option(min=1, help="Classes of the classifiers.")] = 100,
     image_size: ImageSize = None,
@@ -30,7 +30,7 @@ def cost(
     fail_if_broken(registry)
     from eebench.runs.cost import cost_tables
 
-    chosen = registry.choose(methods)
+    chosen = registry.choose(",".join(methods or ["all"]))
     set_aside(registry)
     pooling = one_of("--pool", pool, ("auto", "cls", "mean"))
     tables = cost_tables(chosen, backbone, classes, image_size, patch_size, tokens, pooling)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["fail_if_broken", "numbers", "one_of", "run_directory", "say", "set_aside", "writable"]
 
 
+MOST = 1000  # numbers in a range: more is a slip of the finger
+
+
 def run_directory(run: Path, results: Path) -> Path:
     """The run itself, or the run of that name under ``results``."""
     path = run if (run / "run.json").exists() else results / run
@@ -26,15 +29,28 @@ def run_directory(run: Path, results: Path) -> Path:
 
 
 def numbers(option: str, text: str, kind: type) -> tuple:
-    """Numbers separated by commas: at least one."""
+    """Numbers separated by commas, at least one; of whole numbers also ranges, such as 0-4 for 0,1,2,3,4."""
     items = [item.strip() for item in text.split(",") if item.strip()]
     if not items:
         raise UserError(f"{option}: empty; give at least one number")
+    found: list = []
     try:
-        return tuple(kind(item) for item in items)
+        for item in items:
+            first, dash, last = item.partition("-")
+            if kind is int and dash and first and last:
+                found += _range(option, int(first), int(last))
+            else:
+                found.append(kind(item))
+        return tuple(found)
     except ValueError:
         what = "whole numbers" if kind is int else "numbers"
         raise UserError(f"{option}: '{text}' is not a list of {what} separated by commas") from None
+
+
+def _range(option: str, first: int, last: int) -> range:
+    if not first <= last < first + MOST:
+        raise UserError(f"{option}: the range {first}-{last} must go up, over at most {MOST} numbers")
+    return range(first, last + 1)
 
 
 def one_of(option: str, value: str, known: tuple[str, ...]) -> str:

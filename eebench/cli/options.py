@@ -27,7 +27,8 @@ Plugins = Annotated[
     list[Path] | None, typer.Option("--plugin", help="A Python file with further methods or data sets; repeatable.")
 ]
 Methods = Annotated[
-    str, typer.Option("--methods", "-m", help="Comma-separated, with options: 'pabee[patience=3],lgvit'.")
+    list[str] | None,
+    typer.Option("--methods", "-m", help="Comma-separated, with options: 'pabee[patience=3],lgvit'; repeatable. [all]"),
 ]
 BackboneName = Annotated[str, typer.Option("--backbone", "-b", help="See 'eebench list backbones'.")]
 DatasetName = Annotated[str, typer.Option("--dataset", "-d", help="See 'eebench list datasets'.")]

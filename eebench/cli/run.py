@@ -26,10 +26,10 @@ from eebench.errors import UserError
 
 
 def run(
-    methods: Methods = "all",
+    methods: Methods = None,
     backbone: BackboneName = "vit_micro",
     dataset: DatasetName = "digits",
-    seeds: Annotated[str, typer.Option(help="Comma-separated training seeds.")] = "0",
+    seeds: Annotated[str, typer.Option(help="Training seeds: 0,1,2 or 0-2.")] = "0",
     budget: Annotated[str, typer.Option(help="smoke, quick, standard or paper.")] = "quick",
     weights: Annotated[str, typer.Option(help="none, timm, or a .safetensors file or state dict.")] = "none",
     data_dir: Annotated[Path | None, typer.Option(help="Where the data set lies.")] = None,
@@ -81,8 +81,8 @@ def run(
     from eebench.runs.spec import make_spec
 
     registry = Registry.installed(plugin)
-    names = split_list(methods)
-    for name in names if methods.strip() != "all" else ():
+    names = split_list(",".join(methods or ["all"]))
+    for name in names if names != ["all"] else ():
         registry.get(name.partition("[")[0].strip())
     fail_if_broken(registry)
     spec = make_spec(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from eebench.plugins.registry import Registry
 from eebench.runs.fingerprint import method_sha256
 from eebench.runs.prepare import Prepared, prepare
 from eebench.runs.spec import RunSpec
+from eebench.schema import BACKBONE, static_label
 
 __all__ = ["print_plan"]
 
@@ -40,7 +42,14 @@ def print_plan(spec: RunSpec, registry: Registry, results: Path) -> None:
     total = 0.0
     backbone = prepared.backbone()
     width = max(layout.dim for layout in backbone.layouts)
-    cells = [("backbone", "backbone", "", [("backbone", True, prepared.common_recipe(width))])]
+    common = prepared.common_recipe(width)
+    cells = [(BACKBONE, BACKBONE, "", [("backbone", True, common)])]
+    shallow = {static_label(b): b / prepared.depth for b in spec.static_blocks(prepared.depth)}  # of a batch's time
+    for blocks in spec.static_blocks(prepared.depth):
+        whole = blocks == prepared.depth
+        epochs = prepared.method_epochs() + (0 if whole else common.epochs)
+        recipe = replace(common, epochs=epochs)
+        cells.append((static_label(blocks), static_label(blocks), "", [("alone", True, recipe)]))
     for chosen in prepared.methods:
         if chosen.label in prepared.skips:
             table.add_row(chosen.label, f"skipped: {prepared.skips[chosen.label]}", "", "", "")
@@ -56,7 +65,8 @@ def print_plan(spec: RunSpec, registry: Registry, results: Path) -> None:
         done = [s for s in spec.seeds if _exists(results, prepared.cell_id(trained, s, code))]
         for name, whole, recipe in phases:
             passes = recipe.epochs * (len(spec.seeds) - len(done))
-            seconds = passes * len(data.train) * per_sample * (1.0 if whole else FROZEN_SHARE)
+            share = (shallow.get(label, 1.0) if whole else FROZEN_SHARE) * per_sample
+            seconds = passes * len(data.train) * share
             total += seconds
             note = "finished" if len(done) == len(spec.seeds) else f"{seconds:.0f} s"
             table.add_row(label, name, "backbone and exits" if whole else "exits", str(recipe.epochs), note)

@@ -252,12 +252,12 @@ class _Run:
             log.write_text(traceback.format_exc(), encoding="utf-8")
             self.reporter.say(f"{chosen.label} seed {seed}: FAILED, {reason}; see {log}")
             return None
-        self._note(chosen.label, seed, "done", cell=cell, live=live)
-        dead = [str(block) for block, alive in zip(cell.facts["blocks"], scored.live, strict=True) if not alive]
+        dead = [int(block) for block, alive in zip(cell.facts["blocks"], scored.live, strict=True) if not alive]
+        self._note(chosen.label, seed, "done", cell=cell, live=live, dead=dead)
         if dead:
             self.reporter.say(
                 f"{chosen.label} seed {seed}: no better than the majority class behind block{'s' * (len(dead) > 1)}"
-                f" {', '.join(dead)}; these exits anchor no comparison"
+                f" {', '.join(map(str, dead))}; these exits anchor no comparison"
             )
         return _Model(scored, cell, chosen=chosen)
 
@@ -335,6 +335,7 @@ class _Run:
         cell: Cell | None = None,
         reason: str | None = None,
         live: Live | None = None,
+        dead: Sequence[int] = (),
     ) -> None:
         note: dict[str, Any] = {"id": cell.id if cell else None, "label": label, "method": label, "seed": seed}
         note |= {"status": status, "reason": reason}
@@ -342,6 +343,7 @@ class _Run:
             facts = cell.facts
             note |= {"seconds": cell.seconds, "reused": cell.reused, "params_m": facts["params"] / 1e6}
             note |= {"phases": facts["phases"], "uncounted": facts["uncounted"], "blocks": facts["blocks"]}
+        note["dead_exits"] = list(dead)
         if live is not None:
             note["live"] = {"compared": live.compared, "differ": live.differ}
         name = label.partition("[")[0]

@@ -13,6 +13,8 @@ import typer
 from safetensors.torch import save_file
 
 from eebench.cli import main
+from eebench.cli.input import numbers
+from eebench.errors import UserError
 from eebench.plugins import registry as registry_module
 from eebench.runs import runner
 
@@ -355,3 +357,28 @@ def test_a_report_is_rendered_again_from_the_record_alone(eebench, smoke, tmp_pa
         assert (reports / smoke.path.name / "report.html").stat().st_size > 10_000
     near = smoke.path.name[:-1]
     assert f"did you mean '{smoke.path.name}'?" in eebench(f"report {near} --results {smoke.results}")[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("0-4", (0, 1, 2, 3, 4)), ("3,0-1", (3, 0, 1)), ("7", (7,)), ("2-2", (2,))]
+)
+def test_ranges_of_whole_numbers(text, found):
+    assert numbers("--seeds", text, int) == found
+
+
+@pytest.mark.parametrize("text", ["4-0", "0-1000000000", "1-2-3", "a-b", "-"])
+def test_what_is_no_range_is_one_line(text):
+    with pytest.raises(UserError, match="--seeds"):
+        numbers("--seeds", text, int)
+
+
+def test_methods_may_be_named_one_by_one(eebench, tmp_path):
+    together = eebench("cost -m pabee,sdn -b vit_micro --classes 3 --json")
+    apart = eebench("cost -m pabee -m sdn -b vit_micro --classes 3 --json")
+    assert together == apart
+    assert set(json.loads(apart[1])) == {"pabee", "sdn"}
+
+
+def test_the_version_is_the_packages(eebench):
+    status, out, _ = eebench("--version")
+    assert (status, out.strip()) == (0, f"eebench {version('eebench')}")
