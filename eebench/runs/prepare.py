@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -110,12 +111,10 @@ class Prepared:
             seed: of the training.
             code: fingerprint of the method's source, see :mod:`eebench.runs.fingerprint`.
         """
-        from eebench import __version__
-
         s = self.spec
         made_of = {
             "protocol": PROTOCOL_VERSION,
-            "eebench": __version__,
+            "eebench": version("eebench"),
             "engine": engine_sha256(),
             "label": label,
             "seed": seed,
