@@ -14,9 +14,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from eebench.api import Task
+from eebench.data.lengths import EVALUATED, by_length, step_parts
 from eebench.data.preprocessing import Preprocessing
 
-__all__ = ["Batch", "Data", "Split", "batches", "content_sha256", "split_indices", "split_sha256", "stratified"]
+__all__ = [
+    "Batch",
+    "Data",
+    "Split",
+    "batches",
+    "content_sha256",
+    "split_indices",
+    "split_sha256",
+    "steps",
+    "stratified",
+]
 
 SALT = "eebench-split-v1"
 PEEKED = 64  # images of a split that its fingerprint reads: all of them would take as long as an epoch
@@ -126,23 +137,65 @@ def batches(
     batch_size: int,
     *,
     device: torch.device | str = "cpu",
-    seed: int | None = None,
-    epoch: int = 0,
+    lengths: np.ndarray | None = None,
 ) -> Iterator[Batch]:
-    """Batches of a split; shuffled by (seed, epoch) when a seed is given, in order otherwise.
+    """Batches of a split: in order, or by length, shortest first, where texts' ``lengths`` are given.
 
     Samples that must be read or transformed first are fetched ahead by torch's DataLoader.
+
+    Args:
+        split: what to batch.
+        prepare: samples → a batch's inputs (``Backbone.prepare``).
+        batch_size: samples a batch at most; texts are as many fewer as ``lengths.EVALUATED`` tokens allow.
+        device: where the batches go.
+        lengths: (N,) tokens of each text (``Backbone.lengths``).
     """
-    order = np.arange(len(split))
-    if seed is not None:
-        order = np.random.default_rng([seed, epoch]).permutation(order)
-        set_epoch = getattr(split.inputs, "set_epoch", None)  # random transforms become a function of (seed, epoch)
-        if set_epoch is not None:
-            set_epoch(seed, epoch)
-    chunks = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    if seed is not None and len(chunks) > 1 and len(chunks[-1]) == 1:
+    if lengths is None:
+        chunks = _chunks(np.arange(len(split)), batch_size)
+    else:
+        chunks = by_length(lengths, batch_size, EVALUATED)
+    yield from _batches(split, prepare, chunks, device)
+
+
+def steps(
+    split: Split,
+    prepare: Callable[[Sequence[Any]], Any],
+    batch_size: int,
+    *,
+    device: torch.device | str = "cpu",
+    seed: int,
+    epoch: int = 0,
+    lengths: np.ndarray | None = None,
+) -> Iterator[list[Batch]]:
+    """An epoch of training steps, shuffled by (seed, epoch): each a random draw of ``batch_size`` samples.
+
+    A step's samples are one batch, or several parts whose gradients are added up: texts go by length, so many at a time
+    as ``lengths.TRAINED`` tokens allow. The order of the samples and the steps are the same with and without parts.
+    Arguments as of ``batches``.
+    """
+    set_epoch = getattr(split.inputs, "set_epoch", None)  # random transforms become a function of (seed, epoch)
+    if set_epoch is not None:
+        set_epoch(seed, epoch)
+    chunks = _chunks(np.random.default_rng([seed, epoch]).permutation(len(split)), batch_size)
+    if len(chunks) > 1 and len(chunks[-1]) == 1:
         last = chunks.pop()  # batch norm cannot train on a single sample: it joins the batch before
         chunks[-1] = np.concatenate([chunks[-1], last])
+    parts = [[chunk] if lengths is None else step_parts(chunk, lengths[chunk]) for chunk in chunks]
+    loaded = _batches(split, prepare, [ids for step in parts for ids in step], device)
+    for step in parts:
+        yield [next(loaded) for _ in step]
+
+
+def _chunks(order: np.ndarray, size: int) -> list[np.ndarray]:
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def _batches(
+    split: Split,
+    prepare: Callable[[Sequence[Any]], Any],
+    chunks: Sequence[np.ndarray],
+    device: torch.device | str,
+) -> Iterator[Batch]:
     for ids, inputs in _fetch(split.inputs, prepare, chunks):
         moved = {k: v.to(device) for k, v in inputs.items()} if isinstance(inputs, dict) else inputs.to(device)
         targets = torch.from_numpy(split.targets[ids])

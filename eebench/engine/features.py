@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from eebench.api import Features, Layout
-from eebench.data.base import Data, batches
+from eebench.api import Backbone, Features, Layout
+from eebench.data.base import Data, Split, batches
 from eebench.engine.model import EarlyExitModel
 
-__all__ = ["FeatureCache"]
+__all__ = ["FeatureCache", "lengths_of"]
+
+
+def lengths_of(backbone: Backbone, split: Split) -> np.ndarray | None:
+    """Tokens of each of a split's texts, (N,); None for images, and for a text backbone that does not say."""
+    lengths = getattr(backbone, "lengths", None)
+    return None if lengths is None else lengths(split.inputs)
 
 
 class FeatureCache:
@@ -45,18 +52,21 @@ class FeatureCache:
         backbone = model.backbone
         device = next(backbone.parameters()).device
         held = sum(t.numel() * t.element_size() for column in self._tokens.values() for t in column)
-        fresh: dict[int, list[Tensor]] = {block: [] for block in missing}
-        done = 0
-        for batch in batches(data.train, backbone.prepare, 64, device=device):
+        samples, lengths = len(data.train), lengths_of(backbone, data.train)
+        fresh: dict[int, list[Tensor]] = {block: [torch.empty(0)] * samples for block in missing}
+        size, done = 0, 0.0  # bytes so far, and the share of the whole that they are
+        for batch in batches(data.train, backbone.prepare, 64, device=device, lengths=lengths):
+            ids = batch.ids.tolist()
+            done += len(ids) / samples if lengths is None else float(lengths[ids].sum() / lengths.sum())
             features = backbone.embed(batch.inputs)
             for number in range(1, max(missing) + 1):
                 features = backbone.block(number, features)
                 if number in fresh:
-                    fresh[number] += _samples(features)
+                    for position, tokens in zip(ids, _samples(features), strict=True):
+                        fresh[number][position] = tokens
+                        size += tokens.numel() * tokens.element_size()
                     self._layouts[number] = features.layout
-            done += len(batch.targets)
-            size = sum(t.numel() * t.element_size() for column in fresh.values() for t in column)
-            if held + size * len(data.train) / done > self.budget:
+            if held + size / done > self.budget:
                 return False
         self._tokens |= fresh
         return True

@@ -83,6 +83,7 @@ def collect(
     import torch
 
     from eebench.data.base import batches
+    from eebench.engine.features import lengths_of
 
     exits, samples = len(model.blocks), len(split)
     columns: dict[str, np.ndarray] = {
@@ -93,10 +94,10 @@ def collect(
         columns["prediction"] = columns["prediction"].astype(np.int64)
     seen: dict[str, np.ndarray] = {}
     model.eval()
-    at = 0
     with torch.inference_mode(), _logits_writer(logits_file, (exits, samples, task.outputs)) as keep:
-        for batch in batches(split, model.backbone.prepare, batch_size, device=device):
-            rows = slice(at, at + len(batch.targets))
+        lengths = lengths_of(model.backbone, split)
+        for batch in batches(split, model.backbone.prepare, batch_size, device=device, lengths=lengths):
+            rows = batch.ids.cpu().numpy()
             answers = []
             for position, visit in enumerate(model.walk(batch.inputs)):
                 answers.append(visit.logits)
@@ -113,17 +114,18 @@ def collect(
                         seen[name] = np.zeros((samples, exits - 1, *array.shape[1:]), dtype=array.dtype, order="F")
                     seen[name][rows, position] = array
             logits = torch.stack(answers).float()
-            keep(at, logits)
+            keep(rows, logits)
             for name, values in _facts(logits, batch.targets, task).items():
                 columns[name][rows] = values.T.cpu().numpy()
-            at = rows.stop
     kept = None if logits_file is None else np.load(logits_file, mmap_mode="r", allow_pickle=False)
     return Trace(model.blocks, np.arange(samples), split.targets, seen=seen, logits=kept, **columns)
 
 
 @contextmanager
-def _logits_writer(path: Path | None, shape: tuple[int, int, int]) -> Iterator[Callable[[int, torch.Tensor], None]]:
-    """``write(first row, float32 logits (E, B, K))`` into a .npy of (E, N, K); nothing happens without a path.
+def _logits_writer(
+    path: Path | None, shape: tuple[int, int, int]
+) -> Iterator[Callable[[np.ndarray, torch.Tensor], None]]:
+    """``write(rows (B,), float32 logits (E, B, K))`` into a .npy of (E, N, K); nothing happens without a path.
 
     Plain writes rather than a writable memory map: pages written through a map count as the process's own memory.
     """
@@ -136,10 +138,13 @@ def _logits_writer(path: Path | None, shape: tuple[int, int, int]) -> Iterator[C
         np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
         start = file.tell()
 
-        def write(row: int, logits: torch.Tensor) -> None:
+        def write(rows: np.ndarray, logits: torch.Tensor) -> None:
+            order = np.argsort(rows)
+            runs = np.split(order, np.flatnonzero(np.diff(rows[order]) > 1) + 1)  # neighbours are written at once
             for number, of_exit in enumerate(logits.cpu().numpy()):
-                file.seek(start + (number * shape[1] + row) * shape[2] * kind.itemsize)
-                file.write(of_exit.data)
+                for run in runs:
+                    file.seek(start + (number * shape[1] + int(rows[run[0]])) * shape[2] * kind.itemsize)
+                    file.write(of_exit[run].data)
 
         yield write
 

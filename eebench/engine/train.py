@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eebench.api import ExitOutput, Features, Phase, Recipe, Task, TrainStep, Visit
-from eebench.data.base import Batch, Data, batches
-from eebench.engine.features import FeatureCache
+from eebench.data.base import Batch, Data, batches, steps
+from eebench.engine.accumulate import accumulate
+from eebench.engine.features import FeatureCache, lengths_of
 from eebench.engine.model import EarlyExitModel
 from eebench.engine.optimise import make_optimizer, rate_factor, steps_per_epoch
 from eebench.measure.quality import score
@@ -26,6 +28,7 @@ class History:
 
     losses: list[float] = field(default_factory=list)  # mean training loss of every epoch
     scores: list[float] = field(default_factory=list)  # validation score of every epoch, where one is chosen by it
+    parts: int = 1  # the most parts that a step's samples were computed in, their gradients added up
     best: int | None = None  # the epoch (from 0) whose weights were kept; None: the last one's
 
     @property
@@ -86,21 +89,25 @@ def fit(
     history = History()
     kept: dict[str, Tensor] = {}
     index = 0
+    lengths = lengths_of(model.backbone, data.train)
+    load = partial(steps, data.train, model.backbone.prepare, recipe.batch_size, device=device, lengths=lengths)
     for epoch in range(recipe.epochs):
         losses = []
-        for number, batch in enumerate(_epoch(model, data, recipe, seed, epoch, device)):
-            visits = _visits(model, batch, frozen, cache if use_cache else None)
-            loss = phase.loss(TrainStep(visits, batch.targets, task_loss, index, epoch, recipe.epochs, number))
-            if loss.ndim:
-                raise ValueError(f"the loss of phase '{phase.name}' has shape {tuple(loss.shape)}, it must be a scalar")
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+        for number, parts in enumerate(load(seed=seed, epoch=epoch)):
+
+            def loss_of(batch: Batch, number: int = number, epoch: int = epoch, index: int = index) -> Tensor:
+                visits = _visits(model, batch, frozen, cache if use_cache else None)
+                step = TrainStep(visits, batch.targets, task_loss, index, epoch, recipe.epochs, number)
+                return _scalar(phase, phase.loss(step))
+
+            loss, computed = accumulate(parts, loss_of, optimizer.zero_grad)
+            history.parts = max(history.parts, computed)
             if recipe.clip is not None:
                 nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], recipe.clip)
             set_rate(optimizer, factor(index))
             optimizer.step()
             index += 1
-            losses.append(loss.detach())
+            losses.append(loss)
             progress(index, total, float(losses[-1]) if index % 10 == 0 or index == total else math.nan)
         history.losses.append(float(torch.stack(losses).mean()))
         if not math.isfinite(history.losses[-1]):
@@ -184,29 +191,37 @@ def backbone_features(model: EarlyExitModel, inputs: Tensor | dict[str, Tensor])
     return behind
 
 
-def _epoch(
-    model: EarlyExitModel, data: Data, recipe: Recipe, seed: int, epoch: int, device: torch.device
-) -> Iterator[Batch]:
-    return batches(data.train, model.backbone.prepare, recipe.batch_size, device=device, seed=seed, epoch=epoch)
+def _scalar(phase: Phase, loss: Tensor) -> Tensor:
+    if loss.ndim:
+        raise ValueError(f"the loss of phase '{phase.name}' has shape {tuple(loss.shape)}, it must be a scalar")
+    return loss
 
 
 @torch.no_grad()
 def _validate(model: EarlyExitModel, data: Data, batch_size: int, device: torch.device) -> tuple[list[Visit], Tensor]:
     model.eval()
     parts: list[list[Visit]] = []
-    targets = []
-    for batch in batches(data.val, model.backbone.prepare, 4 * batch_size, device=device):
-        parts.append(model.trace(batch.inputs))
+    targets, ids = [], []
+    lengths = lengths_of(model.backbone, data.val)
+    for batch in batches(data.val, model.backbone.prepare, 4 * batch_size, device=device, lengths=lengths):
+        parts.append([_answered(visit) for visit in model.walk(batch.inputs)])
         targets.append(batch.targets)
+        ids.append(batch.ids)
+    order = torch.cat(ids).argsort()
     visits = []
     for same in zip(*parts, strict=True):
-        logits = torch.cat([visit.logits for visit in same])
+        logits = torch.cat([visit.logits for visit in same])[order]
         signals = [visit.output.signal for visit in same]
-        signal = None if signals[0] is None else torch.cat([s for s in signals if s is not None])
+        signal = None if signals[0] is None else torch.cat([s for s in signals if s is not None])[order]
         first = same[0]
-        empty = first.features.rows(torch.empty(0, dtype=torch.int64, device=logits.device))
-        visits.append(Visit(first.block, first.head, empty, ExitOutput(logits, signal)))
-    return visits, torch.cat(targets)
+        visits.append(Visit(first.block, first.head, first.features, ExitOutput(logits, signal)))
+    return visits, torch.cat(targets)[order]
+
+
+def _answered(visit: Visit) -> Visit:
+    """What an exit said, without the features it read: those of a whole split would not fit."""
+    none = torch.empty(0, dtype=torch.int64, device=visit.features.tokens.device)
+    return Visit(visit.block, visit.head, visit.features.rows(none), ExitOutput(visit.logits, visit.output.signal))
 
 
 def _score(phase: Phase, visits: list[Visit], targets: Tensor, task: Task) -> float:

@@ -9,8 +9,12 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
-from eebench.data.base import batches
+from eebench.api import Task
+from eebench.data.base import Batch, steps
+from eebench.engine.accumulate import accumulate
+from eebench.engine.features import lengths_of
 from eebench.engine.model import EarlyExitModel
 from eebench.engine.train import trains_backbone
 from eebench.plugins.registry import Registry
@@ -87,12 +91,16 @@ def _seconds_a_batch(prepared: Prepared) -> float:
     torch.manual_seed(0)
     model = EarlyExitModel(prepared.backbone(), {}).to(prepared.device).train()
     size = prepared.spec.batch_size or 32
-    batch = next(iter(batches(prepared.data.train, model.backbone.prepare, size, device=prepared.device)))
+    train, lengths = prepared.data.train, lengths_of(model.backbone, prepared.data.train)
+    parts = next(steps(train, model.backbone.prepare, size, device=prepared.device, seed=0, lengths=lengths))
     times = []
     for _ in range(4):
         start = time.perf_counter()
-        loss = prepared.data.task.loss(model.trace(batch.inputs)[-1].logits, batch.targets).mean()
-        loss.backward()
-        float(loss.detach())
+        loss, _ = accumulate(parts, lambda b: _loss(model, prepared.data.task, b), model.zero_grad)
+        float(loss)
         times.append(time.perf_counter() - start)
     return sorted(times[1:])[1]
+
+
+def _loss(model: EarlyExitModel, task: Task, batch: Batch) -> Tensor:
+    return task.loss(model.trace(batch.inputs)[-1].logits, batch.targets).mean()
