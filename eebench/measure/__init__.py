@@ -29,11 +29,12 @@ _EXPORTS = {  # module -> the public names it lends to this package; add a line 
     ),
     "conformal": "ConformalReport ExitSets conformal_general conformal_mondrian conformal_quantile lac_sets",
     "frontier": "Frontier Gain Mean concave_hull find_frontier mean_gain mean_score pareto_front",
+    "nested": "Candidates Nested Rule Split nested_bootstrap",
     "quality": "METRICS per_sample_correct resampled_scores score",
     "risk": "RiskControl accuracy_gap risk_control samples_needed",
     "statistics": (
-        "Interval MeanStd bootstrap_ratio mann_whitney mean_std noise_flag overlap paired_bootstrap score_contrast"
-        " score_drop"
+        "Interval MeanStd bootstrap_ratio mann_whitney mean_std noise_flag overlap paired_bootstrap resampled_counts"
+        " score_contrast score_drop"
     ),
     "summary": "Area area_under_curve at_budget at_drop gain_over_fixed_depth",
 }

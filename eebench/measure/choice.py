@@ -175,13 +175,13 @@ def drop_upper_bounds(plain: ArrayLike, correct: ArrayLike, level: float = LEVEL
     return _upper((before & ~right).sum(0), (right & ~before).sum(0), len(right), level)
 
 
-def drop_certified(lost: ArrayLike, won: ArrayLike, samples: int, target: float, level: float = LEVEL) -> Mask:
+def drop_certified(lost: ArrayLike, won: ArrayLike, samples: ArrayLike, target: float, level: float = LEVEL) -> Mask:
     """Whether the bound of :func:`drop_upper_bounds` is within ``target``, without looking for the bound: fast.
 
     Args:
         lost: how many answers are spoilt, of any shape.
         won: how many are mended, of the same shape.
-        samples: n.
+        samples: n, one number or one a row of ``lost``.
         target: score allowed to be lost, in (0, 1).
         level: confidence, in (0, 1).
 
@@ -192,11 +192,9 @@ def drop_certified(lost: ArrayLike, won: ArrayLike, samples: int, target: float,
 
     if not 0 < target < 1 or not 0 < level < 1:
         raise ValueError(f"target and level must lie between 0 and 1, not {target} and {level}")
-    b, c = np.asarray(lost, dtype=np.float64), np.asarray(won, dtype=np.float64)
+    b, c, n = (np.asarray(x, dtype=np.float64) for x in (lost, won, samples))
     goal = target + ROUNDING
-    found: Mask = (_tango(b, c, samples, goal) <= ndtri(1 - level)) & (
-        bdtr(b, samples, np.minimum(goal + c / samples, 1.0)) <= 1 - level
-    )
+    found: Mask = (_tango(b, c, n, goal) <= ndtri(1 - level)) & (bdtr(b, n, np.minimum(goal + c / n, 1.0)) <= 1 - level)
     return found
 
 
@@ -332,7 +330,7 @@ def _upper(lost: Ints, won: Ints, samples: int, level: float) -> Floats:
     return np.maximum(high, exact)
 
 
-def _tango(lost: Floats, won: Floats, samples: int, drop: Floats | float) -> Floats:
+def _tango(lost: Floats, won: Floats, samples: Floats | int, drop: Floats | float) -> Floats:
     """Tango's score statistic of "the drop is ``drop``", standard normal if it is; negative when less was lost.
 
     The share of mended answers is estimated under that hypothesis, the positive root of a quadratic.

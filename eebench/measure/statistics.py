@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from eebench.measure import quality
 from eebench.measure._arrays import Floats, finite
@@ -22,6 +22,7 @@ __all__ = [
     "noise_flag",
     "overlap",
     "paired_bootstrap",
+    "resampled_counts",
     "score_contrast",
     "score_drop",
 ]
@@ -30,6 +31,10 @@ CHUNK = 1 << 22  # array elements held at once while resampling
 NOISE_LIMIT = 0.1
 FEW = 10
 """Samples that two models must answer differently for a bootstrap of their difference to be trusted."""
+
+
+MIN_BLOCKS = 10
+"""Fewer independent samples (or blocks of them) than that are not resampled: there is no interval then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +212,7 @@ def bootstrap_ratio(
 
     Returns:
         The ratio with its interval, which covers samples and what noise the median leaves, not another day's machine.
+        Of fewer than :data:`MIN_BLOCKS` blocks no interval can be made: its ends are NaN.
 
     Raises:
         ValueError: wrong shapes, empty input, times that are not positive, n below 1 or level outside (0, 1).
@@ -221,12 +227,26 @@ def bootstrap_ratio(
     rng = np.random.default_rng(seed)
     above, below = np.median(above, 0), np.median(below, 0)
     starts = np.arange(0, len(above), block)
+    ratio = float(above.mean() / below.mean())
+    if len(starts) < MIN_BLOCKS:
+        return Interval(ratio, math.nan, math.nan, level)
     sums = [np.add.reduceat(times, starts) for times in (above, below)]
     draws = []
     for size in _chunks(n, len(starts)):
         drawn = rng.multinomial(len(starts), np.full(len(starts), 1 / len(starts)), size)  # how often each block was
         draws.append((drawn @ sums[0]) / (drawn @ sums[1]))
-    return _interval(float(above.mean() / below.mean()), np.concatenate(draws), level)
+    return _interval(ratio, np.concatenate(draws), level)
+
+
+def resampled_counts(rng: np.random.Generator, n: int, samples: int) -> NDArray[np.int32]:
+    """How often each sample is in each of ``n`` bootstrap resamples: (n, samples), every row summing to ``samples``."""
+    counts = np.empty((n, samples), np.int32)
+    start = 0
+    for size in _chunks(n, samples):
+        drawn = rng.integers(samples, size=(size, samples)) + samples * np.arange(size)[:, None]
+        counts[start : start + size] = np.bincount(drawn.ravel(), minlength=size * samples).reshape(size, samples)
+        start += size
+    return counts
 
 
 def mean_std(values: ArrayLike) -> MeanStd:
