@@ -212,7 +212,6 @@ def bootstrap_ratio(
 
     Returns:
         The ratio with its interval, which covers samples and what noise the median leaves, not another day's machine.
-        Of fewer than :data:`MIN_BLOCKS` blocks no interval can be made: its ends are NaN.
 
     Raises:
         ValueError: wrong shapes, empty input, times that are not positive, n below 1 or level outside (0, 1).
@@ -227,15 +226,12 @@ def bootstrap_ratio(
     rng = np.random.default_rng(seed)
     above, below = np.median(above, 0), np.median(below, 0)
     starts = np.arange(0, len(above), block)
-    ratio = float(above.mean() / below.mean())
-    if len(starts) < MIN_BLOCKS:
-        return Interval(ratio, math.nan, math.nan, level)
     sums = [np.add.reduceat(times, starts) for times in (above, below)]
     draws = []
     for size in _chunks(n, len(starts)):
         drawn = rng.multinomial(len(starts), np.full(len(starts), 1 / len(starts)), size)  # how often each block was
         draws.append((drawn @ sums[0]) / (drawn @ sums[1]))
-    return _interval(ratio, np.concatenate(draws), level)
+    return _interval(float(above.mean() / below.mean()), np.concatenate(draws), level)
 
 
 def resampled_counts(rng: np.random.Generator, n: int, samples: int) -> NDArray[np.int32]:

@@ -32,7 +32,7 @@ def test_unknown_names_are_attribute_errors():
 
 def test_reports_start_fast():
     """The array measures need neither torch nor pandas, and scipy and scikit-learn only once used."""
-    modules = "anytime bounds budget calibration conformal frontier quality risk statistics summary"
+    modules = "anytime bounds budget calibration choice conformal frontier nested quality risk statistics summary"
     program = (
         "import sys, importlib\n"
         "import eebench.measure\n"
