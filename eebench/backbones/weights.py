@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import warnings
@@ -24,7 +25,7 @@ from eebench.backbones.swin import Swin
 from eebench.backbones.vit import ViT
 from eebench.errors import UserError
 
-__all__ = ["fit_weights", "load_weights", "weights_sha256"]
+__all__ = ["fit_weights", "input_statistics", "load_weights", "weights_sha256"]
 
 HUB_SECONDS = 5.0  # for the one question that tells whether the hub can be reached
 ELSE = "use --weights none (from scratch) or --weights PATH (a local file)"
@@ -55,6 +56,38 @@ def load_weights(backbone: Backbone, weights: str | Path, *, name: str) -> list[
         path = Path(weights).expanduser()
         state, source = read_weights(path), f"weights '{path}'"
     return fit_weights(backbone, state, name=name, source=source)
+
+
+def input_statistics(name: str, weights: str | Path) -> tuple[tuple[float, ...], tuple[float, ...], str] | None:
+    """Mean and standard deviation, a channel each in shares of full brightness, of the inputs weights were trained on.
+
+    Args:
+        name: the backbone's name as ``eebench.backbones.create`` took it.
+        weights: as ``load_weights`` takes them.
+
+    Returns:
+        Both, and who says so: a ``config.json`` beside the file as the hub keeps it, else timm's own configuration of
+        the model (0.5 for the ``vit_*`` trained with ``augreg``, ImageNet's for most others). None for ``none``, for
+        text, and where neither knows the model.
+
+    Raises:
+        UserError: the ``config.json`` cannot be read.
+    """
+    if weights == "none":
+        return None
+    stored = Path(weights).expanduser().with_name("config.json")
+    if weights != "timm" and stored.is_file():
+        try:
+            config = json.loads(stored.read_text(encoding="utf-8")).get("pretrained_cfg") or {}
+        except (OSError, ValueError, AttributeError) as error:
+            raise UserError(f"'{stored}' beside the weights cannot be read: {str(error).splitlines()[0]}") from None
+        if config.get("mean") and config.get("std"):
+            return tuple(config["mean"]), tuple(config["std"]), f"'{stored}'"
+    full = ALIASES.get(name, name)
+    if not timm.is_model(full) or not timm.models.is_model_pretrained(full):
+        return None
+    own: Any = timm.models.get_pretrained_cfg(full)
+    return tuple(own.mean), tuple(own.std), f"timm's configuration of {full}"
 
 
 def fit_weights(backbone: Backbone, state: State, *, name: str, source: str) -> list[str]:

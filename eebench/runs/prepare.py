@@ -21,6 +21,7 @@ from eebench.engine.optimise import common_recipe, overridden, phase_recipes, sh
 from eebench.errors import UserError
 from eebench.plugins.registry import Chosen, Registry
 from eebench.runs.fingerprint import engine_sha256
+from eebench.runs.inputs import normalised, truncated
 from eebench.runs.recipes import COMMON, Fitted, Setting, fit_papers
 from eebench.runs.spec import BUDGETS, NOT_IN_A_CELL, Budget, RunSpec
 from eebench.schema import PROTOCOL_VERSION
@@ -123,6 +124,7 @@ class Prepared:
             "data": self.data_sha,
             "weights": self.weights_sha,
             "pool": self.pool,
+            "preprocessing": None if self.data.preprocessing is None else self.data.preprocessing.to_dict(),
             "spec": s.model_dump(mode="json", exclude=set(NOT_IN_A_CELL)),
         }
         digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
@@ -151,12 +153,14 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
     )
     if budget.max_samples is not None:
         loaded = loaded.fewer(budget.max_samples, budget.max_samples // 2, budget.max_samples // 2)
+    loaded, said = normalised(loaded, spec.backbone, spec.weights)
     backbone, lines = _backbone(spec, loaded)
+    lines += said
     if backbone.modality != loaded.modality:
         raise UserError(
             f"backbone '{spec.backbone}' takes {backbone.modality}, but data set '{spec.dataset}' is {loaded.modality}"
         )
-    lines += _truncated(backbone, loaded)
+    lines += truncated(backbone, loaded)
     skips = {m.label: why for m in methods if (why := _skipped(m, backbone, loaded)) is not None}
     weights, sha = _weights(spec, backbone)
     fitted: list[Fitted] = []
@@ -237,17 +241,6 @@ def _backbone(spec: RunSpec, loaded: Data) -> tuple[Backbone, list[str]]:
     )
     lines = load_weights(backbone, spec.weights, name=spec.backbone)
     return backbone, [*backbone.notes, *lines]
-
-
-def _truncated(backbone: Backbone, loaded: Data) -> list[str]:
-    """What was cut: texts longer than the model takes, counted per split."""
-    count = getattr(backbone, "truncated", None)
-    if count is None:
-        return []
-    splits = {"train": loaded.train, "validation": loaded.val, "test": loaded.test}
-    cut = {name: count(list(split.inputs)) for name, split in splits.items()}
-    most = getattr(backbone, "max_tokens", "its longest")
-    return [f"{n} of {len(splits[name])} {name} texts truncated to {most} tokens" for name, n in cut.items() if n]
 
 
 def _skipped(chosen: Chosen, backbone: Backbone, loaded: Data) -> str | None:

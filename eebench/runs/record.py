@@ -65,6 +65,7 @@ def run_record(
             "patch_size": spec.patch_size or data.patch_size,
             "channels": data.channels,
             "notes": data.notes,
+            "preprocessing": None if data.preprocessing is None else data.preprocessing.to_dict(),
         },
         "backbone": {
             "name": spec.backbone,
