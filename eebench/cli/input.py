@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -28,12 +28,12 @@ def run_directory(run: Path, results: Path) -> Path:
     return path
 
 
-def numbers(option: str, text: str, kind: type) -> tuple:
+def numbers(option: str, text: str, kind: type) -> tuple[Any, ...]:
     """Numbers separated by commas, at least one; of whole numbers also ranges, such as 0-4 for 0,1,2,3,4."""
     items = [item.strip() for item in text.split(",") if item.strip()]
     if not items:
         raise UserError(f"{option}: empty; give at least one number")
-    found: list = []
+    found: list[Any] = []
     try:
         for item in items:
             first, dash, last = item.partition("-")

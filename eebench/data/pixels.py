@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -172,7 +172,7 @@ def pixel_data(
     )
 
 
-def _digests(pixels: Tensor):
+def _digests(pixels: Tensor) -> Callable[[np.ndarray], Sequence[bytes]]:
     """A function from positions to one digest an image."""
     rows = np.ascontiguousarray(pixels.numpy().reshape(len(pixels), -1))
     return lambda ids: [hashlib.blake2b(rows[i], digest_size=16).digest() for i in ids]

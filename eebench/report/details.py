@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -179,7 +181,7 @@ def _knob_table(scene: Scene, method: str, label: str, name: str, sweep: pd.Data
     return Table(f"knobs-{safe}", f"{label}: what each {name} gives.", columns, rows)
 
 
-def _thin(sweep: pd.DataFrame, chosen: dict, most: int) -> pd.DataFrame:
+def _thin(sweep: pd.DataFrame, chosen: Mapping[Any, Any], most: int) -> pd.DataFrame:
     """At most ``most`` rows evenly spaced in cost, plus the chosen ones, by knob."""
     sweep = sweep.sort_values("knob").reset_index(drop=True)
     if len(sweep) <= most:

@@ -25,7 +25,7 @@ def _exits(scene: Scene, method: str) -> pd.DataFrame:
     return rows.drop(columns=["method", "split", "metric"]).groupby("exit").mean()
 
 
-def _blocks(figure: Figure, panels: list, scene: Scene, ylabel: str) -> None:
+def _blocks(figure: Figure, panels: list[Any], scene: Scene, ylabel: str) -> None:
     panels[0].set_xlim(0.4, scene.record.depth + 0.6)
     panels[0].xaxis.set_major_locator(MaxNLocator(7, integer=True, min_n_ticks=3))
     figure.supxlabel("block behind which samples stop", fontsize=9.5, y=0.012)

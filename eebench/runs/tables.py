@@ -223,7 +223,7 @@ def _alone(
 
 def knob_values(
     rule: ExitRule, seen: dict[str, np.ndarray], asked: Sequence[float] | None, pinned: float | None
-) -> list:
+) -> list[float]:
     """Knob values to replay: pinned by the person, asked for by ``--thresholds``, or the rule's own grid.
 
     ``--thresholds`` is for continuous knobs; an integer knob (patience) keeps its own grid. The never-stop value is
@@ -292,9 +292,10 @@ def attach_speedups(rows: list[Row], times: Any, seed: int) -> None:
     for row in rows:
         if row["seed"] != seed or row["kind"] not in ("dynamic", "fixed", "static"):
             continue
-        path = {"dynamic": lambda r: r["target"], "fixed": lambda r: fixed_path(int(r["knob"]))}.get(
-            row["kind"], lambda r: static_path(int(r["knob"]))
-        )(row)
+        if row["kind"] == "dynamic":
+            path = row["target"]
+        else:
+            path = (fixed_path if row["kind"] == "fixed" else static_path)(int(row["knob"]))
         for device, column in (("cpu", "speedup_cpu"), ("cuda", "speedup_gpu")):
             interval = times.speedup(row["method"], device, path)
             if interval is not None:

@@ -6,15 +6,16 @@ import copy
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_model, save_model
+from torch import Tensor
 
-from eebench.api import Backbone, ExitRule, Method, Phase, Recipe
+from eebench.api import Backbone, ExitOutput, ExitRule, Method, Phase, Recipe, Rows
 from eebench.engine.costing import Costing, parameters
 from eebench.engine.features import FeatureCache
 from eebench.engine.model import EarlyExitModel
@@ -238,13 +239,13 @@ def _opened(model: EarlyExitModel, cell: Cell) -> EarlyExitModel:
 class _Never(ExitRule):
     """For a model with its last exit alone: nothing is ever asked."""
 
-    def observe(self, output, exit, ids):
+    def observe(self, output: ExitOutput, exit: int, ids: Tensor) -> dict[str, Tensor]:
         return {}
 
-    def step(self, state, seen, knob):
+    def step(self, state: Rows, seen: Rows, knob: float) -> tuple[Any, Rows]:
         raise AssertionError("a model without inner exits asks nobody")
 
-    def grid(self, seen):
+    def grid(self, seen: Mapping[str, Any]) -> Sequence[float]:
         return []
 
 

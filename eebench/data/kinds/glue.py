@@ -136,7 +136,7 @@ def halves(columns: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(chosen), np.flatnonzero(~chosen)
 
 
-def _texts(table: Any, columns: tuple[str, ...]) -> list:
+def _texts(table: Any, columns: tuple[str, ...]) -> list[Any]:
     """Strings, or pairs of strings where the task has two columns."""
     cells = [list(table[column]) for column in columns]
     return cells[0] if len(cells) == 1 else list(zip(*cells, strict=True))
