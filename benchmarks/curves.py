@@ -12,7 +12,7 @@ from eebench import backbones
 from eebench.api import Task
 from eebench.data.base import Split, batches
 from eebench.engine.macs import exit_costs
-from eebench.engine.model import EarlyExitModel
+from eebench.engine.model import assemble
 from eebench.engine.trace import collect
 from eebench.errors import UserError
 from eebench.plugins.registry import Chosen, Registry
@@ -39,9 +39,8 @@ def _method(chosen: Chosen, samples: int, settings: Settings) -> Result:
     task = Task(classes=CLASSES)
     torch.manual_seed(0)
     backbone = backbones.create("vit_micro", outputs=CLASSES)
-    method = chosen.create(task)
-    model = EarlyExitModel(backbone, method.build(backbone)).eval().requires_grad_(False)
-    rule = method.rule()
+    model = assemble(chosen.method, backbone, task).eval().requires_grad_(False)
+    rule = chosen.rule(task)
     targets = np.random.default_rng(0).integers(0, CLASSES, samples)
     split = Split(torch.randn(samples, 3, 8, 8), targets)  # type: ignore[arg-type]  # a tensor is a sequence of images
     counted = exit_costs(model, split.inputs[:1])  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from eebench import backbones, data
 from eebench.api import Features, Inputs, Recipe
 from eebench.data.base import Data, Split
 from eebench.engine.features import FeatureCache
-from eebench.engine.model import EarlyExitModel
+from eebench.engine.model import EarlyExitModel, assemble
 from eebench.engine.train import fit
 from eebench.plugins.registry import Chosen, Registry
 
@@ -56,8 +56,7 @@ def _train(chosen: list[Chosen], digits: Data, epochs: int, cache: FeatureCache 
     for one in chosen:
         torch.manual_seed(0)
         backbone = backbones.create("vit_micro", outputs=10, image_size=8, patch_size=2, channels=1)
-        method = one.create(digits.task)
-        model = EarlyExitModel(backbone, method.build(backbone))
+        model = assemble(one.method, backbone, digits.task)
         embed = backbone.embed
 
         def counted(inputs: Inputs, embed: Embed = embed, model: EarlyExitModel = model) -> Features:
@@ -68,7 +67,7 @@ def _train(chosen: list[Chosen], digits: Data, epochs: int, cache: FeatureCache 
         backbone.embed = counted  # type: ignore[method-assign]
         with quiet():
             started = time.perf_counter()
-            for phase in method.phases():
+            for phase in one.method.phases(digits.task):
                 fit(
                     model, phase, Recipe(epochs=epochs, batch_size=64, lr=1e-3), digits, seed=1, device=CPU, cache=cache
                 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
@@ -28,6 +29,7 @@ __all__ = [
     "Knob",
     "Layout",
     "Method",
+    "Need",
     "PaperRecipe",
     "Phase",
     "Recipe",
@@ -307,6 +309,7 @@ class TrainStep:
     visits: list[Visit]
     targets: Tensor  # (B,) int64 class indices, or float for regression
     loss: Callable[[Tensor, Tensor], Tensor]  # the task's own: (logits (B, K), targets) -> (B,), unreduced
+    backbone: Backbone  # the one the exits hang on
     index: int  # batches done in this phase
     epoch: int  # epochs done in this phase
     epochs: int  # epochs this phase has in all
@@ -460,32 +463,50 @@ class Phase:
     answers: Callable[[list[Visit]], Tensor] | None = None
 
 
+Need = Literal["classes", "grid", "class_token", "one_width", "text"]
+"""What a method may declare that it needs: class probabilities (no regression), a patch grid behind every block (no
+text), a class token, the same width behind every block (no pyramid such as Swin), text."""
+
+
+@dataclass(frozen=True)
 class Method(ABC):
-    """One early-exit method. ``Options`` is a frozen dataclass; its fields are what ``name[field=value]`` may set."""
+    """One early-exit method. A subclass is a frozen dataclass whose fields are the method's options.
+
+    ``name[field=value]`` sets a field; its type is checked, ``__post_init__`` may raise a ValueError for more. The
+    fields are described in the docstring under ``Attributes:``.
+
+    The life of a method: it is made once, from its options, before anything is known of backbone, data or seed, and
+    serves them all. For every training ``build`` is called once, on the trained backbone, then ``phases`` once, and the
+    phases run in order; ``rule`` is called whenever somebody is to decide: for a trace, for timing, to tune. A stored
+    model is opened by ``build`` on a fresh backbone, and its weights are loaded. So nothing is kept between ``build``,
+    ``rule`` and ``phases``, and a frozen dataclass could not: what a loss needs is in its :class:`TrainStep`, what
+    inference needs is in the heads' parameters and buffers.
+
+    Attributes of the class:
+        name: what it is called on the command line.
+        needs: where the method makes no sense, it is left out with the reason, which eebench words.
+        papers: recipes; the first that fits the run is used under ``--budget paper``.
+    """
 
     name: ClassVar[str]
-    Options: ClassVar[type]
-    papers: ClassVar[Sequence[PaperRecipe]] = ()  # the first that fits the run is used under ``--budget paper``
-
-    def __init__(self, options: Any, task: Task) -> None:
-        self.options = options
-        self.task = task
-
-    @classmethod
-    def skip(cls, backbone: Backbone, task: Task) -> str | None:
-        """Why this method makes no sense here, in one clause; None when it does."""
-        return None
+    needs: ClassVar[AbstractSet[Need]] = frozenset()
+    papers: ClassVar[Sequence[PaperRecipe]] = ()
 
     @abstractmethod
-    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
-        """Exits by block. One at the last block replaces the backbone's own classifier as the last exit."""
+    def build(self, backbone: Backbone, task: Task) -> Mapping[int, ExitHead]:
+        """Fresh exits by block number. One at the last block replaces the backbone's own classifier as the last exit.
+
+        Torch is seeded before. The backbone stays as it is: an exit hangs behind a block, and what is put into one (an
+        adapter, LoRA) would change the plain backbone, what it costs and every other exit. An adapter an exit needs
+        belongs into its head, where it reads what the block hands on.
+        """
 
     @abstractmethod
-    def rule(self) -> ExitRule:
+    def rule(self, task: Task) -> ExitRule:
         """The exit rule."""
 
     @abstractmethod
-    def phases(self) -> Sequence[Phase]:
+    def phases(self, task: Task) -> Sequence[Phase]:
         """The training recipe, in order."""
 
 

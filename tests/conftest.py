@@ -11,31 +11,23 @@ from types import SimpleNamespace
 import pytest
 
 PLUGIN = '''
-from dataclasses import dataclass
-
 from eebench.api import Method, Phase
 from eebench.parts import LinearExit
 from eebench.rules import Confidence
-
-
-@dataclass(frozen=True)
-class Options:
-    pass
 
 
 class Failing(Method):
     """A linear exit whose loss raises."""
 
     name = "failing"
-    Options = Options
 
-    def build(self, backbone):
-        return {6: LinearExit(backbone.layouts[5], self.task.outputs)}
+    def build(self, backbone, task):
+        return {6: LinearExit(backbone.layouts[5], task.outputs)}
 
-    def rule(self):
+    def rule(self, task):
         return Confidence()
 
-    def phases(self):
+    def phases(self, task):
         return [Phase("only", self.loss)]
 
     def loss(self, step):
@@ -43,13 +35,10 @@ class Failing(Method):
 
 
 class Shy(Failing):
-    """Makes no sense anywhere."""
+    """Makes no sense on images."""
 
     name = "shy"
-
-    @classmethod
-    def skip(cls, backbone, task):
-        return "it is shy"
+    needs = {"text"}
 '''
 
 
@@ -61,7 +50,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def plugin(tmp_path_factory) -> Path:
-    """A plugin file with two methods: ``failing`` raises while it trains, ``shy`` skips every backbone."""
+    """A plugin file with two methods: ``failing`` raises while it trains, ``shy`` runs on no images."""
     path = tmp_path_factory.mktemp("plugin") / "odd_ones.py"
     path.write_text(PLUGIN)
     return path

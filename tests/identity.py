@@ -158,10 +158,17 @@ def _made(label: str, kind: str) -> tuple[EarlyExitModel, Any, list[Any]]:
         if "blocks" not in str(error):
             raise
         (chosen,) = Registry.installed().choose(label.replace("blocks=", "positions="))  # as it was called before
-    if chosen.cls.skip(backbone, TASK) is not None:
+    if hasattr(chosen, "create"):  # before a method was its options
+        if chosen.cls.skip(backbone, TASK) is not None:
+            raise _SkippedError
+        method = chosen.create(TASK)
+        return EarlyExitModel(backbone, method.build(backbone)), method.rule(), list(method.phases())
+    from eebench.plugins.needs import unmet
+
+    if unmet(chosen.method, backbone, TASK) is not None:
         raise _SkippedError
-    method = chosen.create(TASK)
-    return EarlyExitModel(backbone, method.build(backbone)), method.rule(), list(method.phases())
+    exits = chosen.method.build(backbone, TASK)
+    return EarlyExitModel(backbone, dict(exits)), chosen.rule(TASK), list(chosen.method.phases(TASK))
 
 
 def _recipe() -> Any:

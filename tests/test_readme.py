@@ -23,7 +23,7 @@ def example(tmp_path_factory):
 
 def test_the_example_is_short(example):
     lines = [line for line in example.read_text(encoding="utf-8").splitlines() if line.strip()]
-    assert len(lines) < 40
+    assert len(lines) < 22
 
 
 def test_the_example_passes_the_check(example):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from eebench.api import Backbone, ExitRule, Features, Inputs, Layout, Method, Phase, Task, TrainStep
 from eebench.backbones.vit import ViT
-from eebench.engine.model import EarlyExitModel
+from eebench.engine.model import EarlyExitModel, assemble
 from eebench.measure.replay import replay as engine_replay
 
 CLASSES = 3
@@ -164,13 +164,32 @@ def pick(inputs: Inputs, rows: Tensor) -> Inputs:
     return {k: v[rows] for k, v in inputs.items()} if isinstance(inputs, dict) else inputs[rows]
 
 
+class Bound:
+    """A method and the task it is for."""
+
+    def __init__(self, method: Method, task: Task) -> None:
+        self.method = method
+        self.task = task
+
+    def rule(self) -> ExitRule:
+        """Its rule for the task."""
+        return self.method.rule(self.task)
+
+    def phases(self) -> Sequence[Phase]:
+        """Its phases for the task."""
+        return self.method.phases(self.task)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.method, name)
+
+
 def build(
     cls: type[Method], backbone: Backbone, task: Task | None = None, *, noise: float = 0.3, **options: Any
-) -> tuple[Method, EarlyExitModel]:
+) -> tuple[Bound, EarlyExitModel]:
     """A method on a backbone, in eval mode. ``noise`` shakes the fresh heads so that samples and exits differ."""
-    method = cls(cls.Options(**options), task or Task(classes=CLASSES))
+    method = Bound(cls(**options), task or Task(classes=CLASSES))
     torch.manual_seed(2)
-    model = EarlyExitModel(backbone, method.build(backbone))
+    model = assemble(method.method, backbone, method.task)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -258,7 +277,7 @@ def train_step(
     for head in model.exits.children():
         if not any(p.requires_grad for p in head.parameters()):
             head.eval()
-    return TrainStep(model.trace(inputs), targets, task.loss, index, epoch, epoch + 1, index)
+    return TrainStep(model.trace(inputs), targets, task.loss, model.backbone, index, epoch, epoch + 1, index)
 
 
 def gradients(

@@ -11,15 +11,28 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from eebench.api import Backbone, ChainedHead, ExitHead, ExitOutput, ExitRule, Features, Inputs, Rows, Visit
+from eebench.api import (
+    Backbone,
+    ChainedHead,
+    ExitHead,
+    ExitOutput,
+    ExitRule,
+    Features,
+    Inputs,
+    Method,
+    Rows,
+    Task,
+    Visit,
+)
 from eebench.parts import Borrowed
 
-__all__ = ["BackboneExit", "Decision", "EarlyExitModel", "fixed_answer"]
+__all__ = ["BackboneExit", "Decision", "EarlyExitModel", "assemble", "fixed_answer"]
 
 
 class BackboneExit(ExitHead):
@@ -212,6 +225,35 @@ class EarlyExitModel(nn.Module):
             position += 1
             visit = go_on(None)
         return Decision(visit.logits, torch.full((1,), position))
+
+
+def assemble(method: Method, backbone: Backbone, task: Task) -> EarlyExitModel:
+    """The method's exits on a backbone, as inference runs them and training trains them.
+
+    Raises:
+        ValueError: the method changed the backbone while it built its exits, or as :class:`EarlyExitModel`.
+    """
+    before = _anatomy(backbone)
+    exits = method.build(backbone, task)
+    after = _anatomy(backbone)
+    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    if changed:
+        raise ValueError(
+            f"build() changed the backbone's '{changed[0]}': an exit hangs behind a block, and an adapter inside one or"
+            " a layer that is skipped would change the plain backbone and every other exit, and be charged wrongly"
+        )
+    return EarlyExitModel(backbone, dict(exits))
+
+
+def _anatomy(backbone: Backbone) -> dict[str, tuple[Any, ...]]:
+    """Everything in the backbone that building exits could change: its modules, what hooks onto them, its weights."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for name, module in backbone.named_modules():
+        own = {key: value for key, value in vars(module).items() if callable(value)}
+        found[name] = (id(module), type(module), own, len(module._forward_hooks), len(module._forward_pre_hooks))
+    for name, tensor in (*backbone.named_parameters(), *backbone.named_buffers()):
+        found[f"{name} "] = (id(tensor), None if tensor.is_inference() else tensor._version)
+    return found
 
 
 def fixed_answer(head: ExitHead, features: Features, carry: Rows) -> Tensor:

@@ -17,14 +17,15 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor
 
-from eebench.api import ExitHead, Method, Recipe, Task
+from eebench.api import ExitHead, ExitRule, Method, Phase, Recipe, Task
 from eebench.data.base import Data, batches
 from eebench.engine.macs import exit_costs
-from eebench.engine.model import EarlyExitModel, fixed_answer
+from eebench.engine.model import EarlyExitModel, assemble, fixed_answer
 from eebench.engine.trace import Trace, collect
 from eebench.engine.train import fit
 from eebench.errors import UserError
 from eebench.measure.replay import replay
+from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Chosen
 from eebench.plugins.tiny import tiny_backbone, tiny_data
 
@@ -57,7 +58,6 @@ class Bench:
     kind: str
     task: Task
     data: Data
-    method: Method
     model: EarlyExitModel
     trace: Trace
 
@@ -71,22 +71,35 @@ class Bench:
         task = task or Task(classes=4)
         torch.manual_seed(0)
         backbone = tiny_backbone(kind, task.outputs)
-        why = chosen.cls.skip(backbone, task)
+        why = unmet(chosen.method, backbone, task)
         if why is not None:
             raise UserError(why)
         data = tiny_data(kind, task)
-        method = chosen.create(task)
-        model = EarlyExitModel(backbone, method.build(backbone)).eval().requires_grad_(False)
+        model = assemble(chosen.method, backbone, task).eval().requires_grad_(False)
         generator = torch.Generator().manual_seed(1)
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.add_(0.15 * torch.randn(parameter.shape, generator=generator))
-        trace = collect(model, method.rule(), data.test, task, device=CPU)
-        return cls(chosen, kind, task, data, method, model, trace)
+        trace = collect(model, chosen.rule(task), data.test, task, device=CPU)
+        return cls(chosen, kind, task, data, model, trace)
+
+    @property
+    def method(self) -> Method:
+        """The method."""
+        return self.chosen.method
+
+    @property
+    def rule(self) -> ExitRule:
+        """A fresh rule."""
+        return self.chosen.rule(self.task)
+
+    def phases(self) -> list[Phase]:
+        """Fresh phases."""
+        return list(self.method.phases(self.task))
 
     def knobs(self) -> list[float]:
         """A handful of the rule's own knob values, the extremes included."""
-        rule = self.method.rule()
+        rule = self.rule
         grid = sorted(rule.grid(self.trace.seen))
         picked = {grid[i] for i in np.linspace(0, len(grid) - 1, KNOBS).round().astype(int)}
         return sorted(picked | {k for k in (rule.knob.never, rule.knob.always) if k is not None})
@@ -98,7 +111,7 @@ def check_method(chosen: Chosen, kinds: tuple[str, ...] = KINDS) -> Iterator[Fin
         try:
             bench = Bench.make(chosen, kind)
         except UserError as reason:
-            yield _skip(kind, str(reason))
+            yield Finding("needs", kind, "skipped", f"does not run here: {reason}")
             continue
         except Exception as error:
             yield Finding(
@@ -117,30 +130,25 @@ def check_method(chosen: Chosen, kinds: tuple[str, ...] = KINDS) -> Iterator[Fin
                 yield Finding(check.__name__, kind, "broken", f"{words}: it raised {type(error).__name__}: {text}")
 
 
-def _skip(kind: str, reason: str) -> Finding:
-    if not reason.strip() or "\n" in reason:
-        return Finding("skip", kind, "broken", "skip() must give its reason in one clause")
-    return Finding("skip", kind, "skipped", f"does not run here: {reason}")
-
-
 def contract(bench: Bench) -> str:
     """The contract is kept: options, exits, knob, phases."""
-    method, cls = bench.method, bench.chosen.cls
-    options = cls.Options
-    _must(dataclasses.is_dataclass(options), "Options is not a dataclass")
-    _must(options.__dataclass_params__.frozen, "Options is not frozen")  # type: ignore[attr-defined]
+    method = bench.method
+    options, words = [field.name for field in dataclasses.fields(method)], type(method).__doc__ or ""
+    silent = [name for name in options if name not in words]
+    _must(not silent, f"the class's docstring does not say what option '{silent[:1]}' does")
+    _must(bench.rule.knob.name not in options, f"'{bench.rule.knob.name}' is an option and the rule's knob")
     _must(all(isinstance(head, ExitHead) for head in bench.model.exits.children()), "an exit is not an ExitHead")
     _must(len(bench.model.blocks) > 1, "there is no exit before the last block")
-    phases = list(method.phases())
+    phases = bench.phases()
     _must(abs(sum(p.share for p in phases) - 1) < 1e-6, "the phases' shares do not sum to 1")
     logits = bench.model.trace(_inputs(bench, 3))[0].logits
     _must(logits.shape == (3, bench.task.outputs), f"logits have shape {tuple(logits.shape)}")
-    return f"exits behind blocks {', '.join(map(str, bench.model.blocks))}; knob '{method.rule().knob.name}'"
+    return f"exits behind blocks {', '.join(map(str, bench.model.blocks))}; knob '{bench.rule.knob.name}'"
 
 
 def replay_equals_dynamic(bench: Bench) -> str:
     """Replay and dynamic inference agree: same exits, same predictions, at batch sizes 1, 7 and 64, in two orders."""
-    rule, knobs = bench.method.rule(), bench.knobs()
+    rule, knobs = bench.rule, bench.knobs()
     logits = torch.stack([v.logits for v in bench.model.trace(_inputs(bench, len(bench.data.test)))], 1)
     for knob in knobs:
         where = replay(rule, bench.trace.seen, knob)
@@ -156,7 +164,7 @@ def replay_equals_dynamic(bench: Bench) -> str:
 
 def waiting_changes_nothing(bench: Bench) -> None:
     """A batch that waits for its hardest row gives the same answers."""
-    rule = bench.method.rule()
+    rule = bench.rule
     inputs, ids = _inputs(bench, 16), torch.arange(16)
     for knob in bench.knobs():
         go, wait = (bench.model.dynamic(inputs, rule, knob, ids, wait=w) for w in (False, True))
@@ -166,7 +174,7 @@ def waiting_changes_nothing(bench: Bench) -> None:
 
 def extremes(bench: Bench) -> str:
     """Never stopping is the full model exactly; always stopping is the first exit."""
-    rule, inputs = bench.method.rule(), _inputs(bench, 16)
+    rule, inputs = bench.rule, _inputs(bench, 16)
     ids = torch.arange(16)
     decision = bench.model.dynamic(inputs, rule, rule.knob.never, ids)
     last = len(bench.model.blocks) - 1
@@ -223,7 +231,7 @@ def state_round_trip(bench: Bench) -> None:
     """Weights saved and loaded again give the same outputs."""
     torch.manual_seed(99)
     backbone = tiny_backbone(bench.kind, bench.task.outputs)
-    other = EarlyExitModel(backbone, bench.chosen.create(bench.task).build(backbone)).eval()
+    other = assemble(bench.method, backbone, bench.task).eval()
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "weights.safetensors")
         save_model(bench.model, path)
@@ -242,9 +250,8 @@ def trains(bench: Bench) -> str:
     for _ in range(2):
         torch.manual_seed(3)
         backbone = tiny_backbone(bench.kind, bench.task.outputs)
-        method = bench.chosen.create(bench.task)
-        model = EarlyExitModel(backbone, method.build(backbone))
-        for phase in method.phases():
+        model = assemble(bench.method, backbone, bench.task)
+        for phase in bench.phases():
             before = {name: value.clone() for name, value in model.named_parameters()}
             fit(model, phase, Recipe(epochs=1, batch_size=16, lr=1e-3), bench.data, seed=5, device=CPU)
             moved = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
@@ -254,7 +261,7 @@ def trains(bench: Bench) -> str:
         results.append({name: value.clone() for name, value in model.state_dict().items()})
     first, second = results
     _must(all(torch.equal(first[name], second[name]) for name in first), "two trainings with one seed differ")
-    return f"{len(list(bench.method.phases()))} phases"
+    return f"{len(bench.phases())} phases"
 
 
 CHECKS: tuple[Callable[[Bench], str | None], ...] = (
@@ -308,7 +315,7 @@ def _disturbed(model: EarlyExitModel, number: int) -> Iterator[None]:
 
 def dynamic_all(bench: Bench, knob: float, order: np.ndarray, size: int) -> tuple[np.ndarray, Tensor]:
     """Dynamic inference over the test split in batches of ``size``, in some order: exits (N,) and logits (N, K)."""
-    rule = bench.method.rule()
+    rule = bench.rule
     exits = np.empty(len(order), dtype=np.int64)
     answers = torch.empty(len(order), bench.task.outputs)
     with torch.inference_mode():
@@ -322,7 +329,7 @@ def dynamic_all(bench: Bench, knob: float, order: np.ndarray, size: int) -> tupl
 
 
 def _all_exits(bench: Bench, knobs: list[float]) -> list[int]:
-    rule = bench.method.rule()
+    rule = bench.rule
     return [int(e) for knob in knobs for e in replay(rule, bench.trace.seen, knob)]
 
 

@@ -15,14 +15,14 @@ import sys
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from eebench.discovery import contents, import_file
 from eebench.errors import UserError, did_you_mean
 from eebench.schema import BACKBONE, STATIC
 
 if TYPE_CHECKING:
-    from eebench.api import Knob, Method, Task
+    from eebench.api import ExitRule, Method, Task
 
 __all__ = ["GROUP", "Chosen", "Registry", "Source", "split_list"]
 
@@ -95,21 +95,37 @@ class Source:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A method as asked for: the class, its options, and the knob if the person pinned it."""
+    """A method as asked for: made from its options, and the knob if the person pinned it."""
 
     label: str  # canonical: name, or name[key=value,…]
-    cls: type[Method]
-    options: Any
+    method: Method
     pinned: float | None = None
+    knob: str | None = None  # what the pinned knob was called
     trained: str = ""  # the label without a pinned knob: what training depends on
 
     def __post_init__(self) -> None:
         if not self.trained:
             object.__setattr__(self, "trained", self.label)
 
-    def create(self, task: Task) -> Method:
-        """The method for a task."""
-        return self.cls(self.options, task)
+    def rule(self, task: Task) -> ExitRule:
+        """The method's exit rule, which must have the knob that was pinned.
+
+        Raises:
+            UserError: it has another one, the value is none the knob can have, or the method cannot make its rule.
+        """
+        name = self.label.partition("[")[0]
+        try:
+            rule = self.method.rule(task)
+            own = rule.knob
+        except UserError:
+            raise
+        except Exception as error:  # a stranger's rule may raise anything
+            raise UserError(f"method '{name}': its rule() raised {type(error).__name__}: {_one_line(error)}") from error
+        if self.knob is not None and self.knob != own.name:
+            raise _no_option(name, self.knob, [*_options(type(self.method)), own.name])
+        if self.pinned is not None and own.integer and self.pinned != int(self.pinned):
+            raise UserError(f"method '{name}': {own.name}={self.pinned:g} is not a whole number")
+        return rule
 
 
 @dataclass
@@ -196,6 +212,9 @@ class Registry:
         if bracket and not rest.endswith("]"):
             raise UserError(f"'{text}': the options' closing bracket is missing")
         cls = self.get(name).load()
+        fault = _fault_of(cls)
+        if fault is not None:
+            raise UserError(f"method '{name}' {fault}")
         pairs = [_pair(item, text) for item in split_list(rest.removesuffix("]"))] if bracket else []
         typed = dict(pairs)
         if len(typed) < len(pairs):
@@ -224,57 +243,97 @@ def _pair(item: str, text: str) -> tuple[str, str]:
 
 
 def _checked(name: str, cls: type[Method], typed: dict[str, str]) -> Chosen:
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        hints = get_type_hints(cls.Options)
-        fields = [f.name for f in dataclasses.fields(cls.Options)]
-    except (AttributeError, NameError, TypeError) as error:
-        raise UserError(f"method '{name}': its Options are no readable dataclass: {_one_line(error)}") from error
-    own = {key: value for key, value in typed.items() if key in fields}
-    values: dict[str, Any] = {}
-    for key, value in own.items():
-        raw: Any = value.split("+") if "tuple" in str(hints[key]) or get_origin(hints[key]) is tuple else value
-        if value.lower() == "none":
-            raw = None
-        try:
-            values[key] = TypeAdapter(hints[key]).validate_python(raw)
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"]
-            raise UserError(f"method '{name}': option {key}={value} is not valid: {reason}") from None
-        if isinstance(values[key], float) and not math.isfinite(values[key]):
-            raise UserError(f"method '{name}': option {key}={value} is not a finite number")
-    options, knob = _made(name, cls, values)
-    pinned = None
-    for key in typed.keys() - set(fields):
-        if key != knob.name:
-            raise UserError(f"method '{name}' has no option '{key}'{did_you_mean(key, [*fields, knob.name])}")
-        try:
-            pinned = float(typed[key])
-        except ValueError:
-            raise UserError(f"method '{name}': {key}={typed[key]} is not a number") from None
-        if not math.isfinite(pinned):
-            raise UserError(f"method '{name}': {key}={typed[key]} is not a finite number")
-        if knob.integer and pinned != int(pinned):
-            raise UserError(f"method '{name}': {key}={typed[key]} is not a whole number")
+    options = _options(cls)
+    method = _made(name, cls, {key: value for key, value in typed.items() if key in options})
+    knobs = {key: _number(name, key, value, options) for key, value in typed.items() if key not in options}
+    if len(knobs) > 1:
+        raise _no_option(name, min(knobs), options)
     labels = [
         name + (f"[{','.join(f'{k}={typed[k]}' for k in keys)}]" if keys else "")
-        for keys in (sorted(typed), sorted(typed.keys() & set(fields)))
+        for keys in (sorted(typed), sorted(typed.keys() & set(options)))
     ]
-    return Chosen(labels[0], cls, options, pinned, trained=labels[1])
+    knob, pinned = next(iter(knobs.items()), (None, None))
+    return Chosen(labels[0], method, pinned, knob, trained=labels[1])
 
 
-def _made(name: str, cls: type[Method], values: dict[str, Any]) -> tuple[Any, Knob]:
-    """The options, and the knob of the rule they make."""
-    from eebench.api import Task
+def _options(cls: type[Method]) -> list[str]:
+    return [field.name for field in dataclasses.fields(cls)]
+
+
+def _no_option(name: str, key: str, known: list[str]) -> UserError:
+    return UserError(f"method '{name}' has no option '{key}'{did_you_mean(key, known)}")
+
+
+def _number(name: str, key: str, value: str, options: list[str]) -> float:
+    """What was typed for something that is no option, and so can only be the knob."""
+    try:
+        pinned = float(value)
+    except ValueError:
+        near = did_you_mean(key, options)
+        known = near if near.startswith("; did you mean") else f", and as its rule's knob {value} is no number{near}"
+        raise UserError(f"method '{name}' has no option '{key}'{known}") from None
+    if not math.isfinite(pinned):
+        raise UserError(f"method '{name}': {key}={value} is not a finite number")
+    return pinned
+
+
+def _made(name: str, cls: type[Method], typed: dict[str, str]) -> Method:
+    """The method with its options, from what was typed."""
+    from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
     try:
-        options = cls.Options(**values)
-        return options, cls(options, Task(classes=2)).rule().knob
-    except (ValueError, TypeError) as error:
+        hints = get_type_hints(cls)
+        adapter = TypeAdapter(cls)
+    except (AttributeError, NameError, TypeError, PydanticUserError) as error:
+        raise UserError(f"method '{name}': its options cannot be read: {_one_line(error)}") from error
+    try:
+        method = adapter.validate_python({key: _raw(value, hints[key]) for key, value in typed.items()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = next((str(place) for place in first["loc"] if place in typed), None)
+        if key is None:  # of __post_init__, or an option without a default
+            raise UserError(f"method '{name}': {_whole(first)}") from None
+        raise UserError(f"method '{name}': option {key}={typed[key]} is not valid: {first['msg']}") from None
+    except (TypeError, ValueError) as error:
         raise UserError(f"method '{name}': {_one_line(error)}") from None
-    except Exception as error:  # a stranger's rule may raise anything
-        raise UserError(f"method '{name}': its rule() raised {type(error).__name__}: {_one_line(error)}") from error
+    for key, value in typed.items():
+        held = getattr(method, key)
+        if isinstance(held, float) and not math.isfinite(held):
+            raise UserError(f"method '{name}': option {key}={value} is not a finite number")
+    return method
+
+
+def _raw(value: str, hint: Any) -> Any:
+    """What was typed as pydantic takes it: ``none``, and tuples as ``4+6+8``."""
+    kinds = (hint, *get_args(hint))
+    if value.lower() == "none" and type(None) in kinds:
+        return None
+    return value.split("+") if any(get_origin(kind) is tuple for kind in kinds) else value
+
+
+def _whole(error: Any) -> str:
+    """What was wrong with the options as a whole."""
+    if error["type"] == "missing":
+        return f"option {error['loc'][0]} has no default and must be given"
+    return _one_line(error.get("ctx", {}).get("error") or error["msg"])
+
+
+def _fault_of(cls: type[Method]) -> str | None:
+    """What makes a class no method, as far as can be seen before it is made."""
+    from eebench.api import Method
+    from eebench.plugins.needs import NEEDS
+
+    options = _options(cls)
+    declared = [key for key, hint in vars(cls).get("__annotations__", {}).items() if "ClassVar" not in str(hint)]
+    if set(declared) - set(options):
+        return f"has options, so put @dataclass(frozen=True) above class {cls.__name__}"
+    hidden = [key for key in options if hasattr(Method, key)]
+    if hidden:
+        return f"has an option '{hidden[0]}', a name that every method uses otherwise"
+    strange = sorted(set(cls.needs) - set(NEEDS))
+    if strange:
+        return f"needs '{strange[0]}'{did_you_mean(strange[0], NEEDS)}"
+    return None
 
 
 def _methods_in(path: Path) -> list[type[Method]]:

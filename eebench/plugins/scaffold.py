@@ -21,13 +21,6 @@ from eebench.parts import joint_loss
 from eebench.rules import Confidence
 
 
-@dataclass(frozen=True)
-class Options:
-    """Every field can be set on the command line: {name}[dropout=0.1]."""
-
-    dropout: float = 0.0
-
-
 class Head(ExitHead):
     """What one exit computes from the features behind its block."""
 
@@ -39,20 +32,27 @@ class Head(ExitHead):
         return self.layers(features.pooled)
 
 
+@dataclass(frozen=True)
 class {cls}(Method):
-    """{title}."""
+    """{title}.
+
+    Attributes:
+        dropout: before the classifier. Every field can be set on the command line: {name}[dropout=0.1].
+    """
 
     name = "{name}"
-    Options = Options
+    needs = {{"classes"}}  # else left out; see eebench.api.Need
 
-    def build(self, backbone):
-        layouts, outputs = backbone.layouts, self.task.outputs
-        return {{k: Head(layouts[k - 1].dim, outputs, self.options.dropout) for k in inner_blocks(backbone.depth)}}
+    dropout: float = 0.0
 
-    def rule(self):
+    def build(self, backbone, task):
+        blocks = inner_blocks(backbone.depth)
+        return {{block: Head(backbone.layouts[block - 1].dim, task.outputs, self.dropout) for block in blocks}}
+
+    def rule(self, task):
         return Confidence()
 
-    def phases(self):
+    def phases(self, task):
         return [Phase("joint", lambda step: joint_loss(step, [1.0] * len(step.visits)))]
 '''
 

@@ -10,8 +10,9 @@ from eebench import backbones
 from eebench.api import Backbone, Task
 from eebench.engine.costing import parameters, text_of_length
 from eebench.engine.macs import ExitCosts, exit_costs
-from eebench.engine.model import EarlyExitModel
+from eebench.engine.model import assemble
 from eebench.errors import UserError
+from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Chosen
 
 __all__ = ["cost_tables"]
@@ -41,11 +42,12 @@ def cost_tables(
     tables: dict[str, dict[str, Any]] = {}
     for chosen in methods:
         net = backbones.create(backbone, outputs=classes, image_size=image_size, patch_size=patch_size, pool=pool)
-        why = chosen.cls.skip(net, task)
+        why = unmet(chosen.method, net, task)
         if why is not None:
             tables[chosen.label] = {"skipped": why}
             continue
-        model = EarlyExitModel(net, chosen.create(task).build(net)).eval()
+        chosen.rule(task)  # which refuses a knob that it has not
+        model = assemble(chosen.method, net, task).eval()
         total, own, _ = parameters(model)
         costs = exit_costs(model, _example(net, tokens))
         tables[chosen.label] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eebench.api import ExitRule, Task
-from eebench.engine.model import Decision, EarlyExitModel
+from eebench.engine.model import Decision, EarlyExitModel, assemble
 from eebench.errors import UserError, did_you_mean
 from eebench.plugins.registry import Registry
 from eebench.record import RunRecord, read_record
@@ -98,13 +98,12 @@ def load(
         pool=(record.backbone.pool or "cls") if data.modality == "text" else "auto",
         max_length=record.backbone.max_tokens,
     )
-    made = chosen.create(task)
-    model = EarlyExitModel(backbone, made.build(backbone))
+    model = assemble(chosen.method, backbone, task)
     load_model(model, str(cell.weights))
     points = pd.read_csv(path / "operating_points.csv")
     mine = points[(points["method"] == method) & (points["seed"] == cell.seed) & (points["kind"] == "dynamic")]
     knobs = {target: float(knob) for target, knob in zip(mine["target"], mine["knob"], strict=True)}
-    return Deployed(model.eval().requires_grad_(False), made.rule(), knobs)
+    return Deployed(model.eval().requires_grad_(False), chosen.rule(task), knobs)
 
 
 def finished_cell(run: Path, method: str, seed: int | None) -> tuple[RunRecord, Cell]:

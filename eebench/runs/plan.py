@@ -15,7 +15,7 @@ from eebench.api import Task
 from eebench.data.base import Batch, steps
 from eebench.engine.accumulate import accumulate
 from eebench.engine.features import lengths_of
-from eebench.engine.model import EarlyExitModel
+from eebench.engine.model import EarlyExitModel, assemble
 from eebench.engine.train import trains_backbone
 from eebench.plugins.registry import Registry
 from eebench.runs.fingerprint import method_sha256
@@ -58,13 +58,12 @@ def print_plan(spec: RunSpec, registry: Registry, results: Path) -> None:
         if chosen.label in prepared.skips:
             table.add_row(chosen.label, f"skipped: {prepared.skips[chosen.label]}", "", "", "")
             continue
-        method = chosen.create(data.task)
-        model = EarlyExitModel(backbone, method.build(backbone))
+        model = assemble(chosen.method, backbone, data.task)
         stage = prepared.backbone_stage(chosen)
         phases = [] if isinstance(stage, str) else [("the backbone's own stage", True, stage)]
-        own = prepared.recipes(chosen, method.phases(), width)
+        own = prepared.recipes(chosen, chosen.method.phases(data.task), width)
         phases += [(p.name, trains_backbone(model, p), recipe) for p, recipe in own]
-        cells.append((chosen.label, chosen.trained, method_sha256(chosen.cls), phases))
+        cells.append((chosen.label, chosen.trained, method_sha256(type(chosen.method)), phases))
     for label, trained, code, phases in cells:
         done = [s for s in spec.seeds if _exists(results, prepared.cell_id(trained, s, code))]
         for name, whole, recipe in phases:

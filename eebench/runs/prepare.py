@@ -16,9 +16,10 @@ from eebench import backbones, data
 from eebench.api import Backbone, PaperRecipe, Phase, Recipe
 from eebench.backbones.weights import load_weights, weights_sha256
 from eebench.data.base import Data, content_sha256
-from eebench.engine.model import EarlyExitModel
+from eebench.engine.model import assemble
 from eebench.engine.optimise import common_recipe, overridden, phase_recipes, share_epochs
 from eebench.errors import UserError
+from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Chosen, Registry
 from eebench.runs.fingerprint import engine_sha256
 from eebench.runs.inputs import normalised, truncated
@@ -198,7 +199,7 @@ def _longer(prepared: Prepared) -> list[str]:
     for chosen in prepared.methods:
         if chosen.label in prepared.skips or (prepared.paper(chosen) is not None and prepared.spec.epochs is None):
             continue
-        phases = len(chosen.create(prepared.data.task).phases())
+        phases = len(chosen.method.phases(prepared.data.task))
         if phases > total:
             found.append(f"{chosen.label} trains {phases} epochs, not {total}: one for each of its phases")
     return found
@@ -246,13 +247,13 @@ def _backbone(spec: RunSpec, loaded: Data) -> tuple[Backbone, list[str]]:
 def _skipped(chosen: Chosen, backbone: Backbone, loaded: Data) -> str | None:
     """Why a method makes no sense here; None when it does, and can be built."""
     try:
-        why = chosen.cls.skip(backbone, loaded.task)
+        why = unmet(chosen.method, backbone, loaded.task)
         if why is not None:
             return why
-        method = chosen.create(loaded.task)
-        if len(EarlyExitModel(backbone, method.build(backbone)).blocks) < 2:
+        if len(assemble(chosen.method, backbone, loaded.task).blocks) < 2:
             return "it places no exit before the last block"
-        total = sum(phase.share for phase in method.phases())
+        chosen.rule(loaded.task)
+        total = sum(phase.share for phase in chosen.method.phases(loaded.task))
     except UserError:
         raise
     except Exception as error:  # a stranger's method may raise anything

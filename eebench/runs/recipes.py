@@ -48,7 +48,7 @@ def fit_papers(methods: Sequence[Chosen], registry: Registry, setting: Setting, 
 
 
 def _fit(chosen: Chosen, registry: Registry, setting: Setting, task: Task) -> Fitted:
-    here = [paper for paper in chosen.cls.papers if _suits(paper, setting)]
+    here = [paper for paper in chosen.method.papers if _suits(paper, setting)]
     reasons = []
     for paper in here:
         other = {key: value for key, value in paper.options.items() if _typed(chosen).get(key, value) != value}
@@ -63,8 +63,8 @@ def _fit(chosen: Chosen, registry: Registry, setting: Setting, task: Task) -> Fi
             continue
         whose = "own" if paper.second_hand is None else f"second-hand, {paper.second_hand}'s"
         return Fitted(own, paper, f"{whose} ({paper.source})")
-    if not reasons and chosen.cls.papers:
-        settings = list(dict.fromkeys(map(_described, chosen.cls.papers)))
+    if not reasons and chosen.method.papers:
+        settings = list(dict.fromkeys(map(_described, chosen.method.papers)))
         reasons.append(f"its recipes are for {'; '.join(settings)}")
     return Fitted(chosen, None, f"none: {reasons[0] if reasons else 'no recipe is known'}; {COMMON}")
 
@@ -96,8 +96,8 @@ def _with(chosen: Chosen, paper: PaperRecipe, registry: Registry) -> Chosen:
         return chosen
     name = chosen.label.partition("[")[0]
     (own,) = registry.choose(f"{name}[{','.join(f'{key}={value}' for key, value in options.items())}]")
-    return chosen if own.options == chosen.options else own
+    return chosen if own.method == chosen.method else own
 
 
 def _phases(chosen: Chosen, task: Task) -> Sequence[Phase]:
-    return chosen.create(task).phases()
+    return chosen.method.phases(task)

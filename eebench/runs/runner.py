@@ -127,7 +127,7 @@ def _unswept(prepared: Prepared) -> list[str]:
         return []
     task = prepared.data.task
     asked = [chosen for chosen in prepared.methods if chosen.label not in prepared.skips]
-    own = [c.label for c in asked if c.pinned is not None or c.create(task).rule().knob.integer]
+    own = [c.label for c in asked if c.pinned is not None or c.rule(task).knob.integer]
     if asked and len(own) == len(asked):
         raise UserError(f"--thresholds: none of {', '.join(own)} has a threshold to sweep")
     return [f"--thresholds do not apply to {', '.join(own)}: their knobs keep their own values"] if own else []
@@ -231,7 +231,7 @@ class _Run:
         task = self.prepared.data.task
         try:
             cell = self.workshop.method(chosen, seed, base)
-            rule = chosen.create(task).rule()
+            rule = chosen.rule(task)
             scored = score_method(
                 cell,
                 rule,
@@ -242,7 +242,7 @@ class _Run:
                 thresholds=self.spec.thresholds,
                 pinned=chosen.pinned,
             )
-            model = open_model(self.prepared, cell, chosen.create(task))
+            model = open_model(self.prepared, cell, chosen.method)
             points = [*(c.test for c in scored.chosen["dynamic"]), *spread(scored.test("dynamic"))]
             live = compare_live(model, rule, self.prepared.data.test, points, self.spec.latency_batch_sizes, seed)
         except Exception as error:  # one method's failure must not take the others' hours with it
@@ -270,9 +270,8 @@ class _Run:
             knobs = {c.target: float(c.test.knob or 0.0) for c in scored.chosen.get("dynamic", [])}
             fixed = {c.target: int(c.test.knob or 0) for c in scored.chosen.get("fixed", [])}
             if model.chosen is not None:
-                method = model.chosen.create(prepared.data.task)
-                net = open_model(prepared, model.cell, method)
-                entrants.append(Entrant(scored.label, net, method.rule(), knobs, fixed))
+                net, rule = open_model(prepared, model.cell, model.chosen.method), model.chosen.rule(prepared.data.task)
+                entrants.append(Entrant(scored.label, net, rule, knobs, fixed))
             elif model.static:
                 entrants += [
                     Entrant(STATIC, open_static(prepared, cell, blocks), None, {}, {}, static_path(blocks))

@@ -125,7 +125,7 @@ def tune(
     run = Path(run)
     record, cell = _cell(run, method, seed)
     chosen = (registry or Registry.installed()).choose(method)[0]
-    rule = chosen.create(task_of(record)).rule()
+    rule = chosen.rule(task_of(record))
     (val, costs), (test, test_costs) = _splits(cell)
 
     order = np.random.default_rng(0).permutation(len(val.targets))

@@ -18,7 +18,7 @@ from torch import Tensor
 from eebench.api import Backbone, ExitOutput, ExitRule, Method, Phase, Recipe, Rows
 from eebench.engine.costing import Costing, parameters
 from eebench.engine.features import FeatureCache
-from eebench.engine.model import EarlyExitModel
+from eebench.engine.model import EarlyExitModel, assemble
 from eebench.engine.optimise import BACKBONE_LR_SCALE
 from eebench.engine.trace import collect
 from eebench.engine.train import backbone_phase, fit
@@ -93,13 +93,13 @@ class Workshop:
 
     def method(self, chosen: Chosen, seed: int, base: Cell) -> Cell:
         """Train a method's phases from the backbone's checkpoint, trace it and count its MACs."""
-        code = method_sha256(chosen.cls)
+        code = method_sha256(type(chosen.method))
         done = self._finished(chosen.label, chosen.trained, seed, code)
         if done is not None:
             return done
         prepared = self.prepared
         started = time.perf_counter()
-        method = chosen.create(prepared.data.task)
+        method, task = chosen.method, prepared.data.task
         start = self._start(chosen, seed, base)
         if start is None:
             torch.manual_seed(seed)
@@ -107,15 +107,15 @@ class Workshop:
         torch.manual_seed(_seed_of(chosen.trained, "build", seed))  # initial weights do not depend on what ran before
         if start is not None:
             backbone = open_backbone(prepared, start)
-        model = EarlyExitModel(backbone, method.build(backbone)).to(prepared.device)
+        model = assemble(method, backbone, task).to(prepared.device)
         phases = [
             self._train(
                 chosen.label, seed, model, phase, recipe, _seed_of(chosen.trained, phase.name, seed), self.cache
             )
-            for phase, recipe in prepared.recipes(chosen, method.phases(), _width(backbone))
+            for phase, recipe in prepared.recipes(chosen, method.phases(task), _width(backbone))
         ]
         cell_id = prepared.cell_id(chosen.trained, seed, code)
-        return self._keep(cell_id, chosen.label, seed, model, method.rule(), phases, started)
+        return self._keep(cell_id, chosen.label, seed, model, chosen.rule(task), phases, started)
 
     def _start(self, chosen: Chosen, seed: int, base: Cell) -> Cell | None:
         """The backbone a method starts from; None: its starting weights."""
@@ -227,7 +227,7 @@ def open_static(prepared: Prepared, cell: Cell, blocks: int) -> EarlyExitModel:
 def open_model(prepared: Prepared, cell: Cell, method: Method | None) -> EarlyExitModel:
     """A finished cell's model in eval mode, on the CPU; ``method`` None for the plain backbone."""
     backbone = prepared.backbone()
-    model = EarlyExitModel(backbone, {} if method is None else method.build(backbone))
+    model = EarlyExitModel(backbone, {}) if method is None else assemble(method, backbone, prepared.data.task)
     return _opened(model, cell).eval().requires_grad_(False)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,21 +30,7 @@ from eebench.rules import Below, Confidence
 from eebench_methods.berxit import recipes
 from eebench_methods.common import exit_blocks, linear_exits, needs_norm
 
-__all__ = ["BERxiT", "BERxiTOptions", "LearningToExit", "uncertainty_targets"]
-
-
-@dataclass(frozen=True)
-class BERxiTOptions:
-    """What ``berxit[field=value]`` may set.
-
-    Attributes:
-        exit: what decides: the largest probability (``confidence``), the learning-to-exit module (``lte``), or
-            ``auto``: confidence for classification, lte for regression.
-        positions: blocks with an exit; every block but the last when none are given.
-    """
-
-    exit: Literal["auto", "confidence", "lte"] = "auto"
-    positions: tuple[int, ...] | None = None
+__all__ = ["BERxiT", "LearningToExit", "uncertainty_targets"]
 
 
 def uncertainty_targets(logits: Tensor, targets: Tensor) -> Tensor:
@@ -81,41 +67,54 @@ class LearningToExit(LinearExit):
         return self.classifier(output.carry["pooled"])
 
 
+@dataclass(frozen=True)
 class BERxiT(Method):
-    """Exits with a pooler each, trained in turn with the full model; stop by confidence or by a learned module."""
+    """Exits with a pooler each, trained in turn with the full model; stop by confidence or by a learned module.
+
+    Attributes:
+        exit: what decides: the largest probability (``confidence``), the learning-to-exit module (``lte``), or
+            ``auto``: confidence for classification, lte for regression.
+        positions: blocks with an exit; every block but the last when none are given.
+    """
 
     name = "berxit"
-    Options: ClassVar[type] = BERxiTOptions
     papers = recipes.PAPERS
 
-    def __init__(self, options: BERxiTOptions, task: Task) -> None:
-        super().__init__(options, task)
-        regression = task.kind == "regression"
-        if regression and options.exit == "confidence":
-            raise UserError("berxit[exit=confidence]: regression has no class probabilities; use exit=lte")
-        self.learned = options.exit == "lte" or (options.exit == "auto" and regression)
+    exit: Literal["auto", "confidence", "lte"] = "auto"
+    positions: tuple[int, ...] | None = None
 
-    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+    def learned(self, task: Task) -> bool:
+        """Whether the learning-to-exit module decides.
+
+        Raises:
+            UserError: confidence was asked for, and the task is a regression.
+        """
+        regression = task.kind == "regression"
+        if regression and self.exit == "confidence":
+            raise UserError("berxit[exit=confidence]: regression has no class probabilities; use exit=lte")
+        return self.exit == "lte" or regression
+
+    def build(self, backbone: Backbone, task: Task) -> Mapping[int, ExitHead]:
         """Exits by block; the last exit is the backbone's own classifier."""
-        blocks = exit_blocks(self.options.positions, backbone.depth)
-        if not self.learned:
-            return {**linear_exits(backbone, self.task.outputs, blocks, pooler="own")}
+        blocks = exit_blocks(self.positions, backbone.depth)
+        if not self.learned(task):
+            return linear_exits(backbone, task.outputs, blocks, pooler="own")
         gates: dict[int, nn.Module] = {}
         exits: dict[int, ExitHead] = {}
         for block in blocks:
             layout = backbone.layouts[block - 1]
             if layout.dim not in gates:
                 gates[layout.dim] = nn.Sequential(nn.Linear(layout.dim, 1), nn.Sigmoid())
-            exits[block] = LearningToExit(layout, self.task.outputs, gates[layout.dim], norm=needs_norm(backbone))
+            exits[block] = LearningToExit(layout, task.outputs, gates[layout.dim], norm=needs_norm(backbone))
         return exits
 
-    def rule(self) -> ExitRule:
+    def rule(self, task: Task) -> ExitRule:
         """Confidence above, or learned uncertainty below, the threshold."""
-        if self.learned:
+        if self.learned(task):
             return Below(learned_uncertainty, Knob("threshold", never=-1.0, always=2.0))
         return Confidence()
 
-    def phases(self) -> Sequence[Phase]:
+    def phases(self, task: Task) -> Sequence[Phase]:
         """One alternating phase."""
         return [Phase("alternating", self.loss)]
 
@@ -123,7 +122,7 @@ class BERxiT(Method):
         """Even steps: the last exit's task loss; odd steps: the sum of all exits'. Plus the learned exit's own loss."""
         visits = step.visits if step.index % 2 else step.visits[-1:]
         loss = torch.stack([step.loss(visit.logits, step.targets).mean() for visit in visits]).sum()
-        return loss + self.gate_loss(step) if self.learned else loss
+        return loss if step.visits[0].output.signal is None else loss + self.gate_loss(step)
 
     def gate_loss(self, step: TrainStep) -> Tensor:
         """Mean squared error of the uncertainties over samples and exits before the last."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from timm.layers import Mlp
 from timm.models.vision_transformer import Block
@@ -27,24 +27,7 @@ from eebench.rules import Entropy
 from eebench_methods.branchynet import recipes
 from eebench_methods.common import exit_blocks, linear_exits, needs_norm
 
-__all__ = ["BlockExit", "BranchyNet", "BranchyNetOptions", "MlpExit", "branch_weights"]
-
-
-@dataclass(frozen=True)
-class BranchyNetOptions:
-    """What ``branchynet[field=value]`` may set.
-
-    Attributes:
-        positions: blocks with an exit; every block but the last when none are given.
-        weights: what exits weigh in the loss: all the same (``equal``), or 1 at the first exit falling evenly to 0.3
-            at the last (``early``).
-        deep: what exits in the first third of the network run before their classifier: an ``mlp`` on the pooled
-            vector, a transformer ``block`` on all tokens, or nothing.
-    """
-
-    positions: tuple[int, ...] | None = None
-    weights: Literal["equal", "early"] = "equal"
-    deep: Literal["mlp", "block"] | None = None
+__all__ = ["BlockExit", "BranchyNet", "MlpExit", "branch_weights"]
 
 
 def branch_weights(exits: int, kind: str) -> list[float]:
@@ -80,50 +63,58 @@ class BlockExit(LinearExit):
         return super().answer(Features(self.block(features.tokens, mask), features.layout, features.mask))
 
 
+@dataclass(frozen=True)
 class BranchyNet(Method):
-    """Linear exits trained jointly with the trained backbone; stop when the entropy is low."""
+    """Linear exits trained jointly with the trained backbone; stop when the entropy is low.
+
+    Attributes:
+        positions: blocks with an exit; every block but the last when none are given.
+        weights: what exits weigh in the loss: all the same (``equal``), or 1 at the first exit falling evenly to 0.3
+            at the last (``early``).
+        deep: what exits in the first third of the network run before their classifier: an ``mlp`` on the pooled
+            vector, a transformer ``block`` on all tokens, or nothing.
+    """
 
     name = "branchynet"
-    Options: ClassVar[type] = BranchyNetOptions
+    needs = frozenset({"classes"})
     papers = recipes.PAPERS
 
-    @classmethod
-    def skip(cls, backbone: Backbone, task: Task) -> str | None:
-        """Regression has no softmax, so no entropy."""
-        return "its rule reads the entropy of class probabilities" if task.kind == "regression" else None
+    positions: tuple[int, ...] | None = None
+    weights: Literal["equal", "early"] = "equal"
+    deep: Literal["mlp", "block"] | None = None
 
-    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+    def build(self, backbone: Backbone, task: Task) -> Mapping[int, ExitHead]:
         """Exits by block, deeper ones in the first third if asked for; the last exit is the backbone's own.
 
         Raises:
             UserError: impossible positions, or deeper exits asked for where no exit is in the first third.
         """
-        blocks = exit_blocks(self.options.positions, backbone.depth)
-        exits: dict[int, ExitHead] = {**linear_exits(backbone, self.task.outputs, blocks)}
-        if self.options.deep is None:
+        blocks = exit_blocks(self.positions, backbone.depth)
+        exits = linear_exits(backbone, task.outputs, blocks)
+        if self.deep is None:
             return exits
         early = [block for block in blocks if 3 * block <= backbone.depth]
         if not early:
             raise UserError(
-                f"deep={self.options.deep}: it deepens exits in the first third of the {backbone.depth} blocks, "
+                f"deep={self.deep}: it deepens exits in the first third of the {backbone.depth} blocks, "
                 f"and the first exit is behind block {blocks[0]}"
             )
-        return {**exits, **{block: self._deep(backbone, block) for block in early}}
+        return {**exits, **{block: self._deep(backbone, block, task.outputs) for block in early}}
 
-    def _deep(self, backbone: Backbone, block: int) -> ExitHead:
-        layout, outputs, ratio = backbone.layouts[block - 1], self.task.outputs, backbone.mlp_ratio
-        if self.options.deep == "mlp":
+    def _deep(self, backbone: Backbone, block: int, outputs: int) -> ExitHead:
+        layout, ratio = backbone.layouts[block - 1], backbone.mlp_ratio
+        if self.deep == "mlp":
             return MlpExit(layout, outputs, norm=needs_norm(backbone), mlp_ratio=ratio)
         return BlockExit(layout, outputs, heads=backbone.heads[block - 1], mlp_ratio=ratio)
 
-    def rule(self) -> ExitRule:
+    def rule(self, task: Task) -> ExitRule:
         """Entropy in nats below the threshold, the same for all exits."""
         return Entropy()
 
-    def phases(self) -> Sequence[Phase]:
+    def phases(self, task: Task) -> Sequence[Phase]:
         """One joint phase from the trained backbone."""
         return [Phase("joint", self.loss)]
 
     def loss(self, step: TrainStep) -> Tensor:
         """Weighted mean over exits of the cross-entropy."""
-        return joint_loss(step, branch_weights(len(step.visits), self.options.weights))
+        return joint_loss(step, branch_weights(len(step.visits), self.weights))

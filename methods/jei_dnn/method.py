@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,32 +37,7 @@ from eebench_methods.jei_dnn.gates import (
     positive_weights,
 )
 
-__all__ = ["JEIDNN", "GatedExit", "JEIDNNOptions"]
-
-
-@dataclass(frozen=True)
-class JEIDNNOptions:
-    """What ``jei_dnn[...]`` may set.
-
-    Attributes:
-        positions: blocks with an exit; every block but the last when none are given.
-        tradeoff: λ, nats of cross-entropy that the full model's cost is worth to the gates; each value is a training.
-            The lowest of the paper's by default; the bias takes trained gates from there to cheaper and dearer points.
-        alternate: batches before gates and exits change turns (200 in the paper, on epochs of some 700 batches).
-        im_weighting: what an exit's loss weighs: ``uniform``, all the same, which is what the released code amounts to;
-            ``p_exit``, the probability of stopping there, as the paper means it (ruins exits nobody is sent to, see the
-            card); ``p_exit_detached``, these weights rescaled to keep each sample's total loss, as the released code
-            means to (unstable, see the card).
-    """
-
-    positions: tuple[int, ...] | None = None
-    tradeoff: float = 0.01
-    alternate: int = 4
-    im_weighting: Literal["uniform", "p_exit", "p_exit_detached"] = "uniform"
-
-    def __post_init__(self) -> None:
-        if self.alternate < 1:
-            raise ValueError("alternate must be at least 1")
+__all__ = ["JEIDNN", "GatedExit"]
 
 
 class GatedExit(ExitHead):
@@ -88,33 +63,46 @@ class GatedExit(ExitHead):
         return self.classifier(self.norm(features))
 
 
+@dataclass(frozen=True)
 class JEIDNN(Method):
-    """Jointly-learned exit and inference for dynamic neural networks (ICLR 2024)."""
+    """Jointly-learned exit and inference for dynamic neural networks (ICLR 2024).
+
+    Attributes:
+        positions: blocks with an exit; every block but the last when none are given.
+        tradeoff: λ, nats of cross-entropy that the full model's cost is worth to the gates; each value is a training.
+            The lowest of the paper's by default; the bias takes trained gates from there to cheaper and dearer points.
+        alternate: batches before gates and exits change turns (200 in the paper, on epochs of some 700 batches).
+        im_weighting: what an exit's loss weighs: ``uniform``, all the same, which is what the released code amounts to;
+            ``p_exit``, the probability of stopping there, as the paper means it (ruins exits nobody is sent to, see the
+            card); ``p_exit_detached``, these weights rescaled to keep each sample's total loss, as the released code
+            means to (unstable, see the card).
+    """
 
     name = "jei_dnn"
-    Options = JEIDNNOptions
+    needs = frozenset({"classes"})
     papers = recipes.PAPERS
-    options: JEIDNNOptions
 
-    @classmethod
-    def skip(cls, backbone: Backbone, task: Task) -> str | None:
-        """Regression and single-block networks."""
-        if task.kind == "regression":
-            return "its gates read class probabilities, and a regression has none"
-        return "there is no block before the last to stop at" if backbone.depth < 2 else None
+    positions: tuple[int, ...] | None = None
+    tradeoff: float = 0.01
+    alternate: int = 4
+    im_weighting: Literal["uniform", "p_exit", "p_exit_detached"] = "uniform"
 
-    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+    def __post_init__(self) -> None:
+        if self.alternate < 1:
+            raise ValueError("alternate must be at least 1")
+
+    def build(self, backbone: Backbone, task: Task) -> Mapping[int, ExitHead]:
         """An exit a position; behind the last block the backbone's own classifier stays."""
         return {
-            block: GatedExit(backbone, backbone.layouts[block - 1], self.task.classes)
-            for block in exit_blocks(self.options.positions, backbone.depth)
+            block: GatedExit(backbone, backbone.layouts[block - 1], task.classes)
+            for block in exit_blocks(self.positions, backbone.depth)
         }
 
-    def rule(self) -> ExitRule:
+    def rule(self, task: Task) -> ExitRule:
         """Conditional exit probability at or above 1/2, the gates' log-odds shifted by the knob."""
         return GateBias()
 
-    def phases(self) -> Sequence[Phase]:
+    def phases(self, task: Task) -> Sequence[Phase]:
         """The exits alone first, then gates and exits in turns; the backbone stays as it is in both."""
         return [
             Phase(
@@ -145,7 +133,7 @@ class JEIDNN(Method):
 
     def gates_turn(self, step: TrainStep) -> bool:
         """Turns change every ``alternate`` batches; every epoch starts with the gates."""
-        return (step.batch // self.options.alternate) % 2 == 0
+        return (step.batch // self.alternate) % 2 == 0
 
     def loss(self, step: TrainStep) -> Tensor:
         """The loss of whose turn it is."""
@@ -161,18 +149,18 @@ class JEIDNN(Method):
     def classifier_loss(self, step: TrainStep) -> Tensor:
         """Mean over samples and exits of the weighted cross-entropy; moves no gate."""
         losses = torch.stack([step.loss(visit.logits, step.targets) for visit in step.visits[:-1]], 1)
-        if self.options.im_weighting == "uniform":
+        if self.im_weighting == "uniform":
             return losses.mean()
         weights = exit_probabilities(torch.sigmoid(_signals(step)).detach())
-        if self.options.im_weighting == "p_exit_detached":
+        if self.im_weighting == "p_exit_detached":
             weights = importance(losses, weights)
         return (weights * losses).mean()
 
     def targets(self, visits: Sequence[Visit], targets: Tensor) -> tuple[Tensor, Tensor]:
         """Where each sample should stop and what that asks of the gates; cost is the share of blocks run."""
-        losses = torch.stack([self.task.loss(visit.logits, targets) for visit in visits], 1)
+        losses = torch.stack([F.cross_entropy(visit.logits, targets, reduction="none") for visit in visits], 1)
         costs = losses.new_tensor([visit.block / visits[-1].block for visit in visits])
-        return gate_targets(losses, costs, self.options.tradeoff)
+        return gate_targets(losses, costs, self.tradeoff)
 
     def reweigh_gates(self, visits: list[Visit], targets: Tensor) -> None:
         """Balance each gate's positives and negatives as the validation split has them."""

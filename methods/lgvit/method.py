@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,12 +15,14 @@ from eebench_methods.lgvit import recipes
 from eebench_methods.lgvit.heads import LGViTExit, default_positions, head_plan, is_pyramid
 from eebench_methods.lgvit.losses import alternating_weighted, heterogeneous_loss, homogeneous_loss, prediction_kl
 
-__all__ = ["LGViT", "LGViTOptions"]
+__all__ = ["LGViT"]
 
 
 @dataclass(frozen=True)
-class LGViTOptions:
-    """Options of ``lgvit[...]``.
+class LGViT(Method):
+    """Local perception heads early, global aggregation heads late, two-stage training, confidence rule.
+
+    Xu et al., "LGViT: Dynamic Early Exiting for Accelerating Vision Transformer", ACM Multimedia 2023.
 
     Attributes:
         positions: exit blocks, such as ``4+6+8+10``; by default LGViT's eight, scaled to the backbone's depth.
@@ -36,6 +38,10 @@ class LGViTOptions:
         target_norm: the heterogeneous loss's target after the backbone's final norm.
     """
 
+    name = "lgvit"
+    needs = frozenset({"classes", "grid"})
+    papers = recipes.PAPERS
+
     positions: tuple[int, ...] | None = None
     heads: Literal["both", "local", "global"] = "both"
     gah: Literal["stride", "avg"] = "stride"
@@ -48,42 +54,20 @@ class LGViTOptions:
     gram_norm: bool = False
     target_norm: bool = False
 
-
-class LGViT(Method):
-    """Local perception heads early, global aggregation heads late, two-stage training, confidence rule.
-
-    Xu et al., "LGViT: Dynamic Early Exiting for Accelerating Vision Transformer", ACM Multimedia 2023.
-    """
-
-    name = "lgvit"
-    Options = LGViTOptions
-    papers = recipes.PAPERS
-
-    @classmethod
-    def skip(cls, backbone: Backbone, task: Task) -> str | None:
-        """Text, regression and single-block networks."""
-        if any(layout.grid is None for layout in backbone.layouts):
-            return "its heads need a patch grid"
-        if task.kind == "regression":
-            return "its exit rule needs class probabilities"
-        return "there is no block before the last to exit from" if backbone.depth < 2 else None
-
-    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+    def build(self, backbone: Backbone, task: Task) -> Mapping[int, ExitHead]:
         """One exit a position; shallower ones local, deeper ones global."""
-        options: LGViTOptions = self.options
-        blocks = exit_blocks(options.positions or tuple(default_positions(backbone.layouts)), backbone.depth)
-        plan = head_plan(len(blocks), pyramid=is_pyramid(backbone.layouts), heads=options.heads)
-        self._owner = (backbone,)  # stage 2 may ask for its final norm
+        blocks = exit_blocks(self.positions or tuple(default_positions(backbone.layouts)), backbone.depth)
+        plan = head_plan(len(blocks), pyramid=is_pyramid(backbone.layouts), heads=self.heads)
         return {
-            block: LGViTExit(kind, backbone.layouts[block - 1], self.task.outputs, average=options.gah == "avg")
+            block: LGViTExit(kind, backbone.layouts[block - 1], task.outputs, average=self.gah == "avg")
             for block, kind in zip(blocks, plan, strict=True)
         }
 
-    def rule(self) -> ExitRule:
+    def rule(self, task: Task) -> ExitRule:
         """Largest class probability above one threshold."""
         return Confidence()
 
-    def phases(self) -> Sequence[Phase]:
+    def phases(self, task: Task) -> Sequence[Phase]:
         """End to end, then self-distillation of the exits alone."""
         return [
             Phase("end to end", alternating_weighted, share=0.5),
@@ -92,16 +76,15 @@ class LGViT(Method):
 
     def distillation(self, step: TrainStep) -> Tensor:
         """Stage 2: cross-entropy and imitation of the final logits at every exit, plus the two feature losses."""
-        options: LGViTOptions = self.options
         *early, last = step.visits
         teacher = last.logits.detach()
         loss = last.logits.new_zeros(())
         for visit in early:
             hard = step.loss(visit.logits, step.targets).mean()
-            soft = prediction_kl(visit.logits, teacher, options.temperature, options.kd)
-            loss = loss + (1 - options.kd_weight) * hard + options.kd_weight * soft
+            soft = prediction_kl(visit.logits, teacher, self.temperature, self.kd)
+            loss = loss + (1 - self.kd_weight) * hard + self.kd_weight * soft
         exits = [(visit.head.mix, visit.output.aux["tokens"]) for visit in early if isinstance(visit.head, LGViTExit)]
-        final = self._owner[0].norm(last.features) if options.target_norm else last.features
+        final = step.backbone.norm(last.features) if self.target_norm else last.features
         hete = heterogeneous_loss(exits, final.map.detach())
-        homo = homogeneous_loss(exits, detach=options.detach_teachers, normalise=options.gram_norm)
-        return loss + options.hete * hete + options.homo * homo
+        homo = homogeneous_loss(exits, detach=self.detach_teachers, normalise=self.gram_norm)
+        return loss + self.hete * hete + self.homo * homo

@@ -1,5 +1,5 @@
 """PABEE: stop once enough exits in a row agree (Zhou et al., NeurIPS 2020)."""
 
-from eebench_methods.pabee.pabee import PABEE, PABEEOptions, Patience
+from eebench_methods.pabee.pabee import PABEE, Patience
 
-__all__ = ["PABEE", "PABEEOptions", "Patience"]
+__all__ = ["PABEE", "Patience"]

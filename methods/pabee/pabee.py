@@ -4,35 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
-from eebench.api import Backbone, ExitHead, ExitOutput, ExitRule, Knob, Method, Phase, Rows
+from eebench.api import Backbone, ExitHead, ExitOutput, ExitRule, Knob, Method, Phase, Rows, Task
 from eebench_methods.common import depth_weighted_loss, exit_blocks, linear_exits
 from eebench_methods.pabee import recipes
 
-__all__ = ["PABEE", "PABEEOptions", "Patience"]
-
-
-@dataclass(frozen=True)
-class PABEEOptions:
-    """What ``pabee[field=value]`` may set.
-
-    Attributes:
-        positions: blocks with an exit; every block but the last when none are given.
-        last: the last exit: ``backbone`` keeps its trained classifier, ``own`` puts a fresh one behind the shared
-            pooler, as the paper does.
-        regression_threshold: on regression, two exits agree when their values differ by less (in the target's units).
-    """
-
-    positions: tuple[int, ...] | None = None
-    last: Literal["backbone", "own"] = "backbone"
-    regression_threshold: float = 0.1
-
-    def __post_init__(self) -> None:
-        if not self.regression_threshold > 0:
-            raise ValueError("regression_threshold must be above 0")
+__all__ = ["PABEE", "Patience"]
 
 
 class Patience(ExitRule):
@@ -74,24 +54,39 @@ class Patience(ExitRule):
         return list(range(seen["said"].shape[1] + 1))
 
 
+@dataclass(frozen=True)
 class PABEE(Method):
-    """Linear exits behind one pooler, trained jointly; stop when enough exits in a row agree."""
+    """Linear exits behind one pooler, trained jointly; stop when enough exits in a row agree.
+
+    Attributes:
+        positions: blocks with an exit; every block but the last when none are given.
+        last: the last exit: ``backbone`` keeps its trained classifier, ``own`` puts a fresh one behind the shared
+            pooler, as the paper does.
+        regression_threshold: on regression, two exits agree when their values differ by less (in the target's units).
+    """
 
     name = "pabee"
-    Options: ClassVar[type] = PABEEOptions
     papers = recipes.PAPERS
 
-    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+    positions: tuple[int, ...] | None = None
+    last: Literal["backbone", "own"] = "backbone"
+    regression_threshold: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not self.regression_threshold > 0:
+            raise ValueError("regression_threshold must be above 0")
+
+    def build(self, backbone: Backbone, task: Task) -> Mapping[int, ExitHead]:
         """Exits by block; with ``last=own`` one at the last block as well."""
-        blocks = exit_blocks(self.options.positions, backbone.depth)
-        if self.options.last == "own":
+        blocks = exit_blocks(self.positions, backbone.depth)
+        if self.last == "own":
             blocks.append(backbone.depth)
-        return {**linear_exits(backbone, self.task.outputs, blocks, pooler="shared")}
+        return linear_exits(backbone, task.outputs, blocks, pooler="shared")
 
-    def rule(self) -> ExitRule:
+    def rule(self, task: Task) -> ExitRule:
         """Patience, with a tolerance on regression."""
-        return Patience(self.options.regression_threshold if self.task.kind == "regression" else None)
+        return Patience(self.regression_threshold if task.kind == "regression" else None)
 
-    def phases(self) -> Sequence[Phase]:
+    def phases(self, task: Task) -> Sequence[Phase]:
         """One joint phase."""
         return [Phase("joint", depth_weighted_loss)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,43 +14,10 @@ from eebench_methods.palbert import recipes
 from eebench_methods.pondernet.halting import QExit, geometric_prior, halting_loss, log_halting, median_answers
 from eebench_methods.pondernet.heads import HaltingExit, poolers
 
-__all__ = ["EPSILON", "PALBERT", "PALBERTOptions", "PonderExit", "lambda_layer", "learned_log_halting", "normal_prior"]
+__all__ = ["EPSILON", "PALBERT", "PonderExit", "lambda_layer", "learned_log_halting", "normal_prior"]
 
 EPSILON = 0.05
 """Training stops counting a sample's exits once this little of its probability is left (released code)."""
-
-
-@dataclass(frozen=True)
-class PALBERTOptions:
-    """What ``palbert[...]`` may set.
-
-    Attributes:
-        previous: how the halting layer sees the block before: ``cat`` reads [z_i ; z_{i-1}], ``diff`` z_i - z_{i-1},
-            ``linear`` z_i alone.
-        lambda_layers: hidden tanh layers of the halting layer; 0 is one linear map.
-        lambda_p: parameter of the prior over blocks, in (0, 1); lower pushes the exits deeper.
-        beta: weight of the divergence from the prior.
-        prior: ``geometric``, or the ``normal`` of the released code, centred on block 1/λ_p.
-        kl: ``reverse`` is KL(prior ‖ p), what the released code computes; ``forward`` is KL(p ‖ prior), the paper's.
-        last_mass: ``rest`` gives the last block all that is left in training, as inference does; ``learned`` trains its
-            λ like the others' and may leave mass over, as the released code does.
-        dropout: on the halting layer's and the classifier's inputs.
-    """
-
-    previous: Literal["cat", "diff", "linear"] = "cat"
-    lambda_layers: int = 3
-    lambda_p: float = 0.1
-    beta: float = 0.5
-    prior: Literal["geometric", "normal"] = "geometric"
-    kl: Literal["forward", "reverse"] = "reverse"
-    last_mass: Literal["rest", "learned"] = "rest"
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        if not 0 < self.lambda_p < 1:
-            raise ValueError("lambda_p must be between 0 and 1")
-        if self.lambda_layers < 0:
-            raise ValueError("lambda_layers must not be negative")
 
 
 def lambda_layer(width: int, hidden: int, dropout: float) -> nn.Sequential:
@@ -99,51 +66,73 @@ class PonderExit(HaltingExit):
         return torch.cat((z, before), 1) if self.previous == "cat" else z - before
 
 
+@dataclass(frozen=True)
 class PALBERT(Method):
-    """PALBERT: Teaching ALBERT to Ponder (NeurIPS 2022)."""
+    """PALBERT: Teaching ALBERT to Ponder (NeurIPS 2022).
+
+    Attributes:
+        previous: how the halting layer sees the block before: ``cat`` reads [z_i ; z_{i-1}], ``diff`` z_i - z_{i-1},
+            ``linear`` z_i alone.
+        lambda_layers: hidden tanh layers of the halting layer; 0 is one linear map.
+        lambda_p: parameter of the prior over blocks, in (0, 1); lower pushes the exits deeper.
+        beta: weight of the divergence from the prior.
+        prior: ``geometric``, or the ``normal`` of the released code, centred on block 1/λ_p.
+        kl: ``reverse`` is KL(prior ‖ p), what the released code computes; ``forward`` is KL(p ‖ prior), the paper's.
+        last_mass: ``rest`` gives the last block all that is left in training, as inference does; ``learned`` trains its
+            λ like the others' and may leave mass over, as the released code does.
+        dropout: on the halting layer's and the classifier's inputs.
+    """
 
     name = "palbert"
-    Options = PALBERTOptions
     papers = recipes.PAPERS
-    options: PALBERTOptions
 
-    @classmethod
-    def skip(cls, backbone: Backbone, task: Task) -> str | None:
-        """Single-block networks."""
-        return "there is no block before the last to stop at" if backbone.depth < 2 else None
+    previous: Literal["cat", "diff", "linear"] = "cat"
+    lambda_layers: int = 3
+    lambda_p: float = 0.1
+    beta: float = 0.5
+    prior: Literal["geometric", "normal"] = "geometric"
+    kl: Literal["forward", "reverse"] = "reverse"
+    last_mass: Literal["rest", "learned"] = "rest"
+    dropout: float = 0.1
 
-    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+    def __post_init__(self) -> None:
+        if not 0 < self.lambda_p < 1:
+            raise ValueError("lambda_p must be between 0 and 1")
+        if self.lambda_layers < 0:
+            raise ValueError("lambda_layers must not be negative")
+
+    def build(self, backbone: Backbone, task: Task) -> Mapping[int, ExitHead]:
         """An exit behind every block, the last one included."""
-        options, width = self.options, backbone.layouts[-1].dim
-        seen = 2 * width if options.previous == "cat" else width
-        gate = lambda_layer(seen, options.lambda_layers, options.dropout)
-        classifier = nn.Sequential(nn.Dropout(options.dropout), nn.Linear(width, self.task.outputs))
+        width = backbone.layouts[-1].dim
+        seen = 2 * width if self.previous == "cat" else width
+        gate = lambda_layer(seen, self.lambda_layers, self.dropout)
+        classifier = nn.Sequential(nn.Dropout(self.dropout), nn.Linear(width, task.outputs))
         return {
-            block: PonderExit(pooler, gate, classifier, last=block == backbone.depth, previous=options.previous)
+            block: PonderExit(pooler, gate, classifier, last=block == backbone.depth, previous=self.previous)
             for block, pooler in enumerate(poolers(backbone), 1)
         }
 
-    def rule(self) -> ExitRule:
+    def rule(self, task: Task) -> ExitRule:
         """The Q-exit."""
         return QExit()
 
-    def phases(self) -> Sequence[Phase]:
+    def phases(self, task: Task) -> Sequence[Phase]:
         """One joint phase."""
         return [Phase("ponder", self.loss, answers=median_answers)]
 
     def loss(self, step: TrainStep) -> Tensor:
         """The p-weighted task loss plus β · KL."""
-        options, steps = self.options, len(step.visits)
-        if options.prior == "geometric":
-            prior = geometric_prior(options.lambda_p, steps, "rest")
+        steps = len(step.visits)
+        if self.prior == "geometric":
+            prior = geometric_prior(self.lambda_p, steps, "rest")
         else:
-            prior = normal_prior(options.lambda_p, steps)
-        return halting_loss(step, self.log_p(step), prior, options.beta, options.kl)
+            prior = normal_prior(self.lambda_p, steps)
+        return halting_loss(step, self.log_p(step), prior, self.beta, self.kl)
 
     def log_p(self, step: TrainStep) -> Tensor:
         """Ln of the halting distribution, (B, L)."""
         signals = [visit.output.signal for visit in step.visits[:-1]]
-        if self.options.last_mass == "rest":
+        if self.last_mass == "rest":
             return log_halting(torch.stack(signals, 1))  # type: ignore[arg-type]  # only the last exit has none
         last, before = step.visits[-1], step.visits[-2].output.carry if signals else {}
         assert isinstance(last.head, PonderExit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -27,27 +27,7 @@ from eebench.rules import quantile_grid
 from eebench_methods.common import exit_blocks, linear_exits
 from eebench_methods.pcee import recipes
 
-__all__ = ["PCEE", "PCEEOptions", "PatientConfidence", "exit_weights"]
-
-
-@dataclass(frozen=True)
-class PCEEOptions:
-    """What ``pcee[field=value]`` may set.
-
-    Attributes:
-        patience: how many exits in a row must be confident.
-        weights: what exits weigh in the loss: the block number (``ascending``), the same counted from the end
-            (``descending``), or all the same (``equal``).
-        positions: blocks with an exit; every block but the last when none are given.
-    """
-
-    patience: int = 2
-    weights: Literal["ascending", "descending", "equal"] = "ascending"
-    positions: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.patience < 1:
-            raise ValueError("patience must be at least 1")
+__all__ = ["PCEE", "PatientConfidence", "exit_weights"]
 
 
 def exit_weights(blocks: Sequence[int], kind: str) -> list[int]:
@@ -89,31 +69,42 @@ class PatientConfidence(ExitRule):
         return sorted({-1.0, *quantile_grid(seen["entropy"] / self.most), 2.0})
 
 
+@dataclass(frozen=True)
 class PCEE(Method):
-    """Linear exits behind one pooler, trained jointly; stop when enough exits in a row are confident."""
+    """Linear exits behind one pooler, trained jointly; stop when enough exits in a row are confident.
+
+    Attributes:
+        patience: how many exits in a row must be confident.
+        weights: what exits weigh in the loss: the block number (``ascending``), the same counted from the end
+            (``descending``), or all the same (``equal``).
+        positions: blocks with an exit; every block but the last when none are given.
+    """
 
     name = "pcee"
-    Options: ClassVar[type] = PCEEOptions
+    needs = frozenset({"classes"})
     papers = recipes.PAPERS
 
-    @classmethod
-    def skip(cls, backbone: Backbone, task: Task) -> str | None:
-        """Regression has no softmax to be confident in."""
-        return "its rule reads the entropy of class probabilities" if task.kind == "regression" else None
+    patience: int = 2
+    weights: Literal["ascending", "descending", "equal"] = "ascending"
+    positions: tuple[int, ...] | None = None
 
-    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+    def __post_init__(self) -> None:
+        if self.patience < 1:
+            raise ValueError("patience must be at least 1")
+
+    def build(self, backbone: Backbone, task: Task) -> Mapping[int, ExitHead]:
         """Exits by block; the last exit is the backbone's own classifier."""
-        blocks = exit_blocks(self.options.positions, backbone.depth)
-        return {**linear_exits(backbone, self.task.outputs, blocks, pooler="shared")}
+        blocks = exit_blocks(self.positions, backbone.depth)
+        return linear_exits(backbone, task.outputs, blocks, pooler="shared")
 
-    def rule(self) -> ExitRule:
+    def rule(self, task: Task) -> ExitRule:
         """Patience over confidence."""
-        return PatientConfidence(self.options.patience, self.task.classes)
+        return PatientConfidence(self.patience, task.classes)
 
-    def phases(self) -> Sequence[Phase]:
+    def phases(self, task: Task) -> Sequence[Phase]:
         """One joint phase."""
         return [Phase("joint", self.loss)]
 
     def loss(self, step: TrainStep) -> Tensor:
         """Weighted mean over exits of the task loss."""
-        return joint_loss(step, exit_weights([visit.block for visit in step.visits], self.options.weights))
+        return joint_loss(step, exit_weights([visit.block for visit in step.visits], self.weights))

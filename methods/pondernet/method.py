@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,12 +22,12 @@ from eebench_methods.pondernet.halting import (
 )
 from eebench_methods.pondernet.heads import HaltingExit, MixtureExit, poolers
 
-__all__ = ["PonderNet", "PonderNetOptions"]
+__all__ = ["PonderNet"]
 
 
 @dataclass(frozen=True)
-class PonderNetOptions:
-    """What ``pondernet[...]`` may set.
+class PonderNet(Method):
+    """PonderNet (Banino, Balaguer, Blundell, 2021), in the form PALBERT's authors gave it on a transformer.
 
     Attributes:
         lambda_p: parameter of the geometric prior over blocks, in (0, 1); lower pushes the exits deeper.
@@ -42,6 +42,9 @@ class PonderNetOptions:
         draw_seed: seed of the sampled exits (not of training).
     """
 
+    name = "pondernet"
+    papers = recipes.PAPERS
+
     lambda_p: float = 0.1
     beta: float = 0.5
     kl: Literal["reverse", "forward"] = "reverse"
@@ -55,40 +58,26 @@ class PonderNetOptions:
         if not 0 < self.lambda_p < 1:
             raise ValueError("lambda_p must be between 0 and 1")
 
-
-class PonderNet(Method):
-    """PonderNet (Banino, Balaguer, Blundell, 2021), in the form PALBERT's authors gave it on a transformer."""
-
-    name = "pondernet"
-    Options = PonderNetOptions
-    papers = recipes.PAPERS
-    options: PonderNetOptions
-
-    @classmethod
-    def skip(cls, backbone: Backbone, task: Task) -> str | None:
-        """Single-block networks."""
-        return "there is no block before the last to stop at" if backbone.depth < 2 else None
-
-    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+    def build(self, backbone: Backbone, task: Task) -> Mapping[int, ExitHead]:
         """An exit behind every block, the last one included."""
-        width, depth, dropout = backbone.layouts[-1].dim, backbone.depth, self.options.dropout
+        width, depth, dropout = backbone.layouts[-1].dim, backbone.depth, self.dropout
         gate = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, 1))
-        shared = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, self.task.outputs))
+        shared = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, task.outputs))
         exits: dict[int, ExitHead] = {}
         for block, pooler in enumerate(poolers(backbone), 1):
-            classifier = shared if self.options.classifier == "shared" else copy.deepcopy(shared)
-            if self.options.exit == "expectation":
-                regression = self.task.kind == "regression"
+            classifier = shared if self.classifier == "shared" else copy.deepcopy(shared)
+            if self.exit == "expectation":
+                regression = task.kind == "regression"
                 exits[block] = MixtureExit(pooler, gate, classifier, last=block == depth, regression=regression)
             else:
                 exits[block] = HaltingExit(pooler, gate, classifier, last=block == depth)
         return exits
 
-    def rule(self) -> ExitRule:
+    def rule(self, task: Task) -> ExitRule:
         """Seeded sampling, or the Q-exit."""
-        return SampledExit(self.options.draw_seed) if self.options.exit == "sample" else QExit()
+        return SampledExit(self.draw_seed) if self.exit == "sample" else QExit()
 
-    def phases(self) -> Sequence[Phase]:
+    def phases(self, task: Task) -> Sequence[Phase]:
         """One joint phase."""
         return [Phase("ponder", self.loss, answers=median_answers)]
 
@@ -96,5 +85,5 @@ class PonderNet(Method):
         """The p-weighted task loss plus β · KL, λ of the last block being 1."""
         signals = [visit.output.signal for visit in step.visits[:-1]]
         log_p = log_halting(torch.stack(signals, 1))  # type: ignore[arg-type]  # only the last exit has none
-        prior = geometric_prior(self.options.lambda_p, len(step.visits), self.options.truncation)
-        return halting_loss(step, log_p, prior, self.options.beta, self.options.kl)
+        prior = geometric_prior(self.lambda_p, len(step.visits), self.truncation)
+        return halting_loss(step, log_p, prior, self.beta, self.kl)

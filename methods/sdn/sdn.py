@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -30,31 +30,7 @@ from eebench.rules import Confidence
 from eebench_methods.common import exit_blocks, linear_exits, needs_norm
 from eebench_methods.sdn import recipes
 
-__all__ = ["SDN", "ConfidentExit", "MostConfidentExit", "SDNOptions", "keep_most_confident", "ramp"]
-
-
-@dataclass(frozen=True)
-class SDNOptions:
-    """What ``sdn[field=value]`` may set.
-
-    Attributes:
-        training: ``weighted`` trains everything, deeper exits weighing more (as LGViT's comparison does); ``ramped``
-            trains everything with the original's exit weights that grow with the epochs; ``ic_only`` trains just the
-            exits on the frozen backbone.
-        answer: who answers when no exit was confident: the ``last`` one, or the ``most_confident`` of all.
-        ramp_epochs: epochs until the exits reach their full weight, for ``training=ramped``; all of the training's, as
-            in the original, when none are given.
-        positions: blocks with an exit; every block but the last when none are given.
-    """
-
-    training: Literal["weighted", "ramped", "ic_only"] = "weighted"
-    answer: Literal["last", "most_confident"] = "last"
-    ramp_epochs: int | None = None
-    positions: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.ramp_epochs is not None and self.ramp_epochs < 1:
-            raise ValueError("ramp_epochs must be at least 1")
+__all__ = ["SDN", "ConfidentExit", "MostConfidentExit", "keep_most_confident", "ramp"]
 
 
 def ramp(share: float, epoch: int, epochs: int) -> float:
@@ -106,34 +82,49 @@ class MostConfidentExit(ChainedHead):
         return ExitOutput(keep_most_confident(own, carry)["logits"], aux={"own": own})
 
 
+@dataclass(frozen=True)
 class SDN(Method):
-    """Linear exits; stop at the first whose largest probability is above the threshold."""
+    """Linear exits; stop at the first whose largest probability is above the threshold.
+
+    Attributes:
+        training: ``weighted`` trains everything, deeper exits weighing more (as LGViT's comparison does); ``ramped``
+            trains everything with the original's exit weights that grow with the epochs; ``ic_only`` trains just the
+            exits on the frozen backbone.
+        answer: who answers when no exit was confident: the ``last`` one, or the ``most_confident`` of all.
+        ramp_epochs: epochs until the exits reach their full weight, for ``training=ramped``; all of the training's, as
+            in the original, when none are given.
+        positions: blocks with an exit; every block but the last when none are given.
+    """
 
     name = "sdn"
-    Options: ClassVar[type] = SDNOptions
+    needs = frozenset({"classes"})
     papers = recipes.PAPERS
 
-    @classmethod
-    def skip(cls, backbone: Backbone, task: Task) -> str | None:
-        """Regression has no softmax to be confident in."""
-        return "its rule reads class probabilities" if task.kind == "regression" else None
+    training: Literal["weighted", "ramped", "ic_only"] = "weighted"
+    answer: Literal["last", "most_confident"] = "last"
+    ramp_epochs: int | None = None
+    positions: tuple[int, ...] | None = None
 
-    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+    def __post_init__(self) -> None:
+        if self.ramp_epochs is not None and self.ramp_epochs < 1:
+            raise ValueError("ramp_epochs must be at least 1")
+
+    def build(self, backbone: Backbone, task: Task) -> Mapping[int, ExitHead]:
         """Exits by block; the last one is the backbone's own, or (``answer=most_confident``) one that looks back."""
-        blocks = exit_blocks(self.options.positions, backbone.depth)
-        if self.options.answer == "last":
-            return {**linear_exits(backbone, self.task.outputs, blocks)}
-        norm, outputs = needs_norm(backbone), self.task.outputs
+        blocks = exit_blocks(self.positions, backbone.depth)
+        if self.answer == "last":
+            return linear_exits(backbone, task.outputs, blocks)
+        norm, outputs = needs_norm(backbone), task.outputs
         looking = {block: ConfidentExit(backbone.layouts[block - 1], outputs, norm=norm) for block in blocks}
         return {**looking, backbone.depth: MostConfidentExit(backbone)}
 
-    def rule(self) -> ExitRule:
+    def rule(self, task: Task) -> ExitRule:
         """The largest probability above the threshold."""
         return Confidence()
 
-    def phases(self) -> Sequence[Phase]:
+    def phases(self, task: Task) -> Sequence[Phase]:
         """One phase, of the exits alone with ``training=ic_only``."""
-        if self.options.training == "ic_only":
+        if self.training == "ic_only":
             # linear heads on features that stay as they are bear ten times the budget's rate, as ZTW's do
             return [Phase("ic_only", self.loss, only("exits."), lr_scale=10.0)]
         return [Phase("joint", self.loss)]
@@ -142,11 +133,11 @@ class SDN(Method):
         """The training option's weighted sum of the exits' mean cross-entropies."""
         losses = torch.stack([step.loss(own_logits(visit), step.targets).mean() for visit in step.visits])
         blocks = [visit.block for visit in step.visits]
-        if self.options.training == "weighted":
+        if self.training == "weighted":
             return (losses * losses.new_tensor(blocks)).sum() / sum(blocks)
-        if self.options.training == "ic_only":
+        if self.training == "ic_only":
             return losses[:-1].sum()
-        epochs = step.epochs if self.options.ramp_epochs is None else self.options.ramp_epochs
+        epochs = step.epochs if self.ramp_epochs is None else self.ramp_epochs
         weights = [ramp(block / blocks[-1], step.epoch + 1, epochs) for block in blocks[:-1]]
         return (losses[:-1] * losses.new_tensor(weights)).sum() + losses[-1]
 

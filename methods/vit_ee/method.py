@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,12 +15,14 @@ from eebench.rules import Confidence
 from eebench_methods.common import exit_blocks
 from eebench_methods.vit_ee.heads import ConvExit, MixerExit, MLPExit, ResMLPExit, TransformerExit
 
-__all__ = ["ViTEE", "ViTEEOptions", "classifier_wise_loss", "default_positions", "end_to_end_loss"]
+__all__ = ["ViTEE", "classifier_wise_loss", "default_positions", "end_to_end_loss"]
 
 
 @dataclass(frozen=True)
-class ViTEEOptions:
-    """Options of ``vit_ee[...]``.
+class ViTEE(Method):
+    """Branches with a body of their own behind a few blocks, confidence rule.
+
+    Bakhtiarnia, Zhang and Iosifidis, "Multi-Exit Vision Transformer for Dynamic Inference", BMVC 2021.
 
     Attributes:
         head: the branch: a transformer block, an MLP, one of three CNNs, a Mixer block or a ResMLP block.
@@ -28,38 +30,20 @@ class ViTEEOptions:
         regime: train backbone and exits together, or the exits alone on the frozen backbone.
     """
 
+    name = "vit_ee"
+    needs = frozenset({"classes", "grid"})
+
     head: Literal["vit", "mlp", "cnn_ignore", "cnn_add", "cnn_project", "mixer", "resmlp"] = "vit"
     positions: tuple[int, ...] | None = None
     regime: Literal["end_to_end", "classifier_wise"] = "end_to_end"
 
-
-class ViTEE(Method):
-    """Branches with a body of their own behind a few blocks, confidence rule.
-
-    Bakhtiarnia, Zhang and Iosifidis, "Multi-Exit Vision Transformer for Dynamic Inference", BMVC 2021.
-    """
-
-    name = "vit_ee"
-    Options = ViTEEOptions
-
-    @classmethod
-    def skip(cls, backbone: Backbone, task: Task) -> str | None:
-        """Text, regression and single-block networks."""
-        if any(layout.grid is None for layout in backbone.layouts):
-            return "its heads need a patch grid"
-        if task.kind == "regression":
-            return "its exit rule needs class probabilities"
-        return "there is no block before the last to exit from" if backbone.depth < 2 else None
-
-    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+    def build(self, backbone: Backbone, task: Task) -> Mapping[int, ExitHead]:
         """One branch a position."""
-        options: ViTEEOptions = self.options
-        blocks = exit_blocks(options.positions or tuple(default_positions(backbone.depth)), backbone.depth)
-        return {block: self._head(backbone, block) for block in blocks}
+        blocks = exit_blocks(self.positions or tuple(default_positions(backbone.depth)), backbone.depth)
+        return {block: self._head(backbone, block, task.outputs) for block in blocks}
 
-    def _head(self, backbone: Backbone, block: int) -> ExitHead:
-        kind = cast("ViTEEOptions", self.options).head
-        layout, outputs, ratio = backbone.layouts[block - 1], self.task.outputs, backbone.mlp_ratio
+    def _head(self, backbone: Backbone, block: int, outputs: int) -> ExitHead:
+        kind, layout, ratio = self.head, backbone.layouts[block - 1], backbone.mlp_ratio
         if kind == "vit":
             return TransformerExit(layout, outputs, heads=backbone.heads[block - 1], mlp_ratio=ratio)
         if kind == "mlp":
@@ -70,13 +54,13 @@ class ViTEE(Method):
             return ResMLPExit(layout, outputs, mlp_ratio=ratio)
         return ConvExit(layout, outputs, cls=kind.removeprefix("cnn_"))
 
-    def rule(self) -> ExitRule:
+    def rule(self, task: Task) -> ExitRule:
         """Largest class probability above one threshold."""
         return Confidence()
 
-    def phases(self) -> Sequence[Phase]:
+    def phases(self, task: Task) -> Sequence[Phase]:
         """One phase: everything, or the exits alone."""
-        if cast("ViTEEOptions", self.options).regime == "classifier_wise":
+        if self.regime == "classifier_wise":
             return [Phase("classifier-wise", classifier_wise_loss, trains=only("exits."))]
         return [Phase("end to end", end_to_end_loss)]
 

@@ -1,5 +1,5 @@
 """Zero Time Waste (Wołczyk et al., NeurIPS 2021): exits that reuse the answers of the exits before them."""
 
-from eebench_methods.ztw.method import ZTW, ZTWOptions
+from eebench_methods.ztw.method import ZTW
 
-__all__ = ["ZTW", "ZTWOptions"]
+__all__ = ["ZTW"]

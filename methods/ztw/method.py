@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,22 +26,7 @@ from eebench.rules import Confidence
 from eebench_methods.common import exit_blocks
 from eebench_methods.ztw import recipes
 
-__all__ = ["ZTW", "CascadeExit", "GeometricEnsemble", "ZTWOptions"]
-
-
-@dataclass(frozen=True)
-class ZTWOptions:
-    """What ``ztw[...]`` may set: the paper's two ideas, each of which can be left out.
-
-    Attributes:
-        positions: blocks with an exit; every block but the last when none are given.
-        cascade: every exit also reads the logits of the one before.
-        ensemble: an exit answers with the ensemble of all exits so far, not with its own logits.
-    """
-
-    positions: tuple[int, ...] | None = None
-    cascade: bool = True
-    ensemble: bool = True
+__all__ = ["ZTW", "CascadeExit", "GeometricEnsemble"]
 
 
 class GeometricEnsemble(nn.Module):
@@ -110,51 +95,54 @@ class CascadeExit(ChainedHead):
         return handed["logits"] if self.ensemble is None else self.ensemble(handed["log_p"])
 
 
+@dataclass(frozen=True)
 class ZTW(Method):
-    """Zero Time Waste: Recycling Predictions in Early Exit Neural Networks (NeurIPS 2021)."""
+    """Zero Time Waste: Recycling Predictions in Early Exit Neural Networks (NeurIPS 2021).
+
+    Attributes:
+        positions: blocks with an exit; every block but the last when none are given.
+        cascade: every exit also reads the logits of the one before.
+        ensemble: an exit answers with the ensemble of all exits so far, not with its own logits.
+    """
 
     name = "ztw"
-    Options = ZTWOptions
+    needs = frozenset({"classes"})
     papers = recipes.PAPERS
-    options: ZTWOptions
 
-    @classmethod
-    def skip(cls, backbone: Backbone, task: Task) -> str | None:
-        """Regression and single-block networks."""
-        if task.kind == "regression":
-            return "its ensemble multiplies class probabilities, and a regression has none"
-        return "there is no block before the last to stop at" if backbone.depth < 2 else None
+    positions: tuple[int, ...] | None = None
+    cascade: bool = True
+    ensemble: bool = True
 
-    def build(self, backbone: Backbone) -> dict[int, ExitHead]:
+    def build(self, backbone: Backbone, task: Task) -> Mapping[int, ExitHead]:
         """An exit a position; behind the last block the backbone's own classifier answers, without an ensemble."""
-        blocks = exit_blocks(self.options.positions, backbone.depth)
-        if not self.options.cascade and not self.options.ensemble:  # nothing left of either idea: linear exits
-            return {block: LinearExit(backbone.layouts[block - 1], self.task.classes) for block in blocks}
+        blocks = exit_blocks(self.positions, backbone.depth)
+        if not self.cascade and not self.ensemble:  # nothing left of either idea: linear exits
+            return {block: LinearExit(backbone.layouts[block - 1], task.classes) for block in blocks}
         return {
             block: CascadeExit(
                 backbone.layouts[block - 1].dim,
-                self.task.classes,
+                task.classes,
                 before,
-                cascade=self.options.cascade,
-                ensemble=self.options.ensemble,
+                cascade=self.cascade,
+                ensemble=self.ensemble,
             )
             for before, block in enumerate(blocks)
         }
 
-    def rule(self) -> ExitRule:
+    def rule(self, task: Task) -> ExitRule:
         """Largest probability of the ensemble above the threshold."""
         return Confidence()
 
-    def phases(self) -> Sequence[Phase]:
+    def phases(self, task: Task) -> Sequence[Phase]:
         """The cascade first, then the ensembles of the finished exits; the backbone stays as it is in both."""
         heads = Phase(
             "cascade",
             self.cascade_loss,
             lambda name: name.startswith("exits.") and ".ensemble." not in name,
-            share=0.75 if self.options.ensemble else 1.0,
+            share=0.75 if self.ensemble else 1.0,
             lr_scale=10.0,
         )
-        if not self.options.ensemble:
+        if not self.ensemble:
             return [heads]
         ensembles = Phase(
             "ensemble",

@@ -259,7 +259,7 @@ def test_show(eebench, plugin):
     assert status == 0
     assert out.startswith("#")
     assert "```bibtex" in out
-    assert eebench(f"show shy --plugin {plugin}")[1] == "# shy\n\nMakes no sense anywhere.\n"
+    assert eebench(f"show shy --plugin {plugin}")[1] == "# shy\n\nMakes no sense on images.\n"
 
 
 def test_info(eebench):
@@ -343,7 +343,7 @@ def test_a_run_with_a_failure_reports_the_rest_and_ends_with_status_1(eebench, s
     folder = tmp_path / "reports" / smoke.path.name
     assert {"report.html", "report.md"} <= {path.name for path in folder.iterdir()}
     assert "ArithmeticError: this loss always raises" in (folder / "report.md").read_text()
-    assert "it is shy" in (folder / "report.md").read_text()
+    assert "it needs text, and this backbone takes images" in (folder / "report.md").read_text()
     assert f"record: {copied / smoke.path.name}" in out.replace("\n", "")
     assert str(folder / "report.html") in out
 

@@ -10,7 +10,7 @@ from eebench.api import Task
 from eebench.backbones import create
 from eebench.cli.cost import print_costs
 from eebench.engine.macs import exit_costs
-from eebench.engine.model import EarlyExitModel
+from eebench.engine.model import assemble
 from eebench.errors import UserError
 from eebench.plugins.registry import Registry
 from eebench.runs.cost import cost_tables
@@ -41,7 +41,7 @@ def test_a_row_for_every_exit_and_one_for_a_sample_that_never_stops(tables):
 def test_values_are_those_of_the_model(tables):
     net = create("vit_micro", outputs=7)
     (method,) = choose("jei_dnn[positions=4]")
-    model = EarlyExitModel(net, method.create(Task(classes=7)).build(net)).eval()
+    model = assemble(method.method, net, Task(classes=7)).eval()
     costs = exit_costs(model, torch.zeros(1, 3, 8, 8))
     table = tables["jei_dnn[positions=4]"]
     assert table["params_m"] == round(sum(p.numel() for p in model.parameters()) / 1e6, 4)
@@ -59,7 +59,7 @@ def test_values_are_those_of_the_model(tables):
 def test_a_method_that_makes_no_sense_says_so(tmp_path):
     folder = write(tmp_path / "bert", "bert")
     tables = cost_tables(choose("lgvit,pabee[positions=2]"), str(folder), classes=2, tokens=20)
-    assert tables["lgvit"] == {"skipped": "its heads need a patch grid"}
+    assert tables["lgvit"] == {"skipped": "it needs a patch grid, which text has not"}
     short, long = tables["pabee[positions=2]"], cost_tables(choose("pabee[positions=2]"), str(folder), 2, tokens=40)
     assert long["pabee[positions=2]"]["exits"][0]["gmacs"] > 1.9 * short["exits"][0]["gmacs"]
     with pytest.raises(UserError, match=f"--tokens: {TOKENS + 1} is more than the {TOKENS} tokens"):

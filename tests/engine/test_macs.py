@@ -15,7 +15,7 @@ from eebench.backbones import create
 from eebench.backbones.vit import ViT
 from eebench.engine.costing import Costing, parameters, text_of_length
 from eebench.engine.macs import UNCOUNTED, count, exit_costs
-from eebench.engine.model import EarlyExitModel
+from eebench.engine.model import EarlyExitModel, assemble
 from eebench.errors import UserError
 from eebench.parts import LinearExit
 from eebench.plugins.registry import Registry
@@ -50,7 +50,7 @@ def chosen(text):
 
 def model_of(text, kind="vit"):
     backbone = tiny_backbone(kind, CLASSES)
-    return EarlyExitModel(backbone, chosen(text).create(Task(classes=CLASSES)).build(backbone)).eval()
+    return assemble(chosen(text).method, backbone, Task(classes=CLASSES)).eval()
 
 
 # --- one count -------------------------------------------------------------------------------------------------------
@@ -273,7 +273,7 @@ def test_lgvit_on_vit_b_costs_what_its_layers_shapes_say():
     speedups = [2.849, 2.237, 1.842, 1.565, 1.373, 1.222, 1.106, 1.010, 0.932]
     task = Task(classes=100)
     backbone = create("vit_base_patch16_224", outputs=100)
-    model = EarlyExitModel(backbone, chosen("lgvit").create(task).build(backbone)).eval()
+    model = assemble(chosen("lgvit").method, backbone, task).eval()
     total, own, _ = parameters(model)
     assert total / 1e6 == pytest.approx(100.69, abs=0.01)
     assert own / 1e6 == pytest.approx(85.88, abs=0.01)
@@ -282,11 +282,11 @@ def test_lgvit_on_vit_b_costs_what_its_layers_shapes_say():
     np.testing.assert_allclose(costs.total / 1e9, list(expected.values()), rtol=5e-3)
     np.testing.assert_allclose(costs.plain / costs.total, speedups, rtol=2e-3)
     assert costs.plain / 1e9 == pytest.approx(17.5827, rel=1e-4)  # fvcore with attention, of timm's ViT-B/16
-    wider = EarlyExitModel(*at_a_thousand_classes())
+    wider = at_a_thousand_classes()
     assert parameters(wider)[0] / 1e6 == pytest.approx(106.92, abs=0.01)
 
 
 def at_a_thousand_classes():
     with torch.device("meta"):
         backbone = create("vit_base_patch16_224", outputs=1000)
-        return backbone, chosen("lgvit").create(Task(classes=1000)).build(backbone)
+        return assemble(chosen("lgvit").method, backbone, Task(classes=1000))

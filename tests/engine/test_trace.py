@@ -7,7 +7,7 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from eebench.api import ExitRule, Knob, Task
-from eebench.engine.model import EarlyExitModel
+from eebench.engine.model import assemble
 from eebench.engine.trace import Trace, collect
 from eebench.plugins.registry import Registry
 from eebench.plugins.tiny import tiny_backbone, tiny_data
@@ -21,11 +21,10 @@ def made(text="pabee", kind="vit", task=TASK):
     torch.manual_seed(0)
     backbone = tiny_backbone(kind, task.outputs, 4)
     (chosen,) = Registry.installed().choose(text)
-    method = chosen.create(task)
-    model = EarlyExitModel(backbone, method.build(backbone)).eval().requires_grad_(False)
+    model = assemble(chosen.method, backbone, task).eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
-    return model, method.rule(), tiny_data(kind, task, 21)
+    return model, chosen.rule(task), tiny_data(kind, task, 21)
 
 
 def direct(model, split):

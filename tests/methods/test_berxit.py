@@ -153,13 +153,13 @@ def test_replay_is_dynamic_on_regression(kind):
 
 
 def test_regression_needs_learning_to_exit():
-    assert BERxiT(BERxiT.Options(), REGRESSION).learned
-    assert not BERxiT(BERxiT.Options(), Task(classes=3)).learned
+    assert BERxiT().learned(REGRESSION)
+    assert not BERxiT().learned(Task(classes=3))
     with pytest.raises(UserError, match="use exit=lte"):
-        BERxiT(BERxiT.Options(exit="confidence"), REGRESSION)
+        BERxiT(exit="confidence").rule(REGRESSION)
 
 
 def test_options_as_typed():
     (chosen,) = Registry.installed().choose("berxit[exit=lte,threshold=0.3]")
-    assert chosen.options == BERxiT.Options(exit="lte")
+    assert chosen.method == BERxiT(exit="lte")
     assert chosen.pinned == 0.3

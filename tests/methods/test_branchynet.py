@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from eebench.api import ExitOutput, Features, Task
 from eebench.errors import UserError
 from eebench.parts import LinearExit
+from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Registry
 from eebench_methods.branchynet import BlockExit, BranchyNet, MlpExit, branch_weights
 from tests.walk import (
@@ -154,11 +155,11 @@ def test_replay_is_dynamic_with_deep_branches(kind, deep):
 
 
 def test_says_why_not():
-    assert BranchyNet.skip(tiny_vit(), Task(kind="regression", classes=1))
-    assert BranchyNet.skip(tiny_vit(), Task(classes=3)) is None
+    assert unmet(BranchyNet(), tiny_vit(), Task(kind="regression", classes=1))
+    assert unmet(BranchyNet(), tiny_vit(), Task(classes=3)) is None
 
 
 def test_options_as_typed():
     (chosen,) = Registry.installed().choose("branchynet[weights=early,deep=mlp,threshold=0.5]")
-    assert chosen.options == BranchyNet.Options(weights="early", deep="mlp")
+    assert chosen.method == BranchyNet(weights="early", deep="mlp")
     assert chosen.pinned == 0.5

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from eebench.api import Task
 from eebench.engine.macs import exit_costs
+from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Registry
 from eebench_methods.jei_dnn import JEIDNN
 from eebench_methods.jei_dnn.gates import (
@@ -142,7 +143,7 @@ def test_norm_of_a_backbone_without_class_token_comes_before_its_mean():
             return type(features)(nn.functional.layer_norm(features.tokens, (32,)), features.layout)
 
     backbone = MeanOfNormed()
-    head = JEIDNN(JEIDNN.Options(), Task(classes=3)).build(backbone)[3]
+    head = JEIDNN().build(backbone, Task(classes=3))[3]
     features = backbone.embed(inputs_for(backbone, 5))
     for number in (1, 2, 3):
         features = backbone.block(number, features)
@@ -200,11 +201,11 @@ def test_costs_charge_every_head_and_gate_passed():
 
 def test_regression_is_skipped_and_options_are_typed():
     task = Task(kind="regression", classes=1, metric="pearson_spearman")
-    assert "regression" in JEIDNN.skip(tiny_vit(outputs=1), task)
-    assert JEIDNN.skip(tiny_vit(), Task(classes=3)) is None
+    assert "regression" in unmet(JEIDNN(), tiny_vit(outputs=1), task)
+    assert unmet(JEIDNN(), tiny_vit(), Task(classes=3)) is None
     (chosen,) = Registry.installed().choose("jei_dnn[gate_bias=-0.5,tradeoff=0.15,im_weighting=p_exit,positions=2+4]")
     assert chosen.pinned == -0.5
-    assert chosen.options == JEIDNN.Options(positions=(2, 4), tradeoff=0.15, im_weighting="p_exit")
-    assert JEIDNN.Options().im_weighting == "uniform"
+    assert chosen.method == JEIDNN(positions=(2, 4), tradeoff=0.15, im_weighting="p_exit")
+    assert JEIDNN().im_weighting == "uniform"
     with pytest.raises(ValueError, match="at least 1"):
-        JEIDNN.Options(alternate=0)
+        JEIDNN(alternate=0)

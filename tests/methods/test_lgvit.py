@@ -15,12 +15,13 @@ from eebench.api import Features, Layout, Recipe, Task
 from eebench.backbones.vit import ViT
 from eebench.data.base import Data, Split
 from eebench.engine.features import FeatureCache
-from eebench.engine.model import EarlyExitModel
+from eebench.engine.model import EarlyExitModel, assemble
 from eebench.engine.train import fit
 from eebench.errors import UserError
+from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Registry
 from eebench.rules import Confidence
-from eebench_methods.lgvit import LGViT, LGViTOptions
+from eebench_methods.lgvit import LGViT
 from eebench_methods.lgvit.heads import GlobalAggregation, LGViTExit, LocalPerception, default_positions, head_plan
 from eebench_methods.lgvit.losses import (
     alternating_weighted,
@@ -231,27 +232,27 @@ def test_head_plan_has_the_released_lists():
 
 @pytest.mark.parametrize("positions", [(12,), (0, 4), (4, 4), (-1,)])
 def test_positions_outside_are_an_error(positions):
-    method = LGViT(LGViTOptions(positions=positions), Task(classes=3))
+    method = LGViT(positions=positions)
     with pytest.raises(UserError, match="from 1 to 11"):
-        method.build(tiny_vit(12))
+        method.build(tiny_vit(12), Task(classes=3))
 
 
 def test_options_as_typed():
     (chosen,) = Registry.installed().choose(
         "lgvit[positions=4+5+6,gah=avg,kd=batch,detach_teachers=true,threshold=0.9]"
     )
-    assert chosen.options == LGViTOptions((4, 5, 6), gah="avg", kd="batch", detach_teachers=True)
+    assert chosen.method == LGViT((4, 5, 6), gah="avg", kd="batch", detach_teachers=True)
     assert chosen.pinned == 0.9
-    exits = chosen.create(Task(classes=3)).build(tiny_vit(12))
+    exits = chosen.method.build(tiny_vit(12), Task(classes=3))
     assert list(exits) == [4, 5, 6]
     assert exits[6].mix.average
 
 
 def test_says_why_not():
-    assert LGViT.skip(TinyText(), Task(classes=3)) == "its heads need a patch grid"
-    assert LGViT.skip(tiny_vit(), Task(kind="regression", classes=1))
-    assert LGViT.skip(tiny_vit(1), Task(classes=3))
-    assert all(LGViT.skip(BACKBONES[kind](3), Task(classes=3)) is None for kind in VISION)
+    assert unmet(LGViT(), TinyText(), Task(classes=3)) == "it needs a patch grid, which text has not"
+    assert unmet(LGViT(), tiny_vit(), Task(kind="regression", classes=1))
+    assert unmet(LGViT(), tiny_vit(1), Task(classes=3))
+    assert all(unmet(LGViT(), BACKBONES[kind](3), Task(classes=3)) is None for kind in VISION)
 
 
 # --- published sizes and costs ------------------------------------------------------------------------------------
@@ -261,7 +262,7 @@ def test_says_why_not():
 def test_parameters_on_vit_b(classes, backbone_m, model_m):
     with torch.device("meta"):
         backbone = ViT(timm.create_model("vit_base_patch16_224", num_classes=classes))
-        model = EarlyExitModel(backbone, LGViT(LGViTOptions(), Task(classes=classes)).build(backbone))
+        model = EarlyExitModel(backbone, LGViT().build(backbone, Task(classes=classes)))
     assert sum(p.numel() for p in backbone.parameters()) / 1e6 == pytest.approx(backbone_m, abs=0.01)
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(model_m, abs=0.01)
 
@@ -271,7 +272,7 @@ def test_macs_on_vit_b():
     expected = {4: 6.164, 5: 7.851, 6: 9.536, 7: 11.221, 8: 12.794, 9: 14.368, 10: 15.882, 11: 17.396, 12: 18.850}
     with torch.device("meta"):
         backbone = ViT(timm.create_model("vit_base_patch16_224", num_classes=100))
-        model = EarlyExitModel(backbone, LGViT(LGViTOptions(), Task(classes=100)).build(backbone)).eval()
+        model = EarlyExitModel(backbone, LGViT().build(backbone, Task(classes=100))).eval()
         image = torch.empty(1, 3, 224, 224)
     for block, gmacs in expected.items():
         with FlopCounterMode(display=False) as counter:
@@ -425,9 +426,9 @@ def test_training_both_stages(kind, cached):
     split = Split(list(images), targets)
     data = Data("noise", "vision", Task(classes=3), split, split, split, "")
     backbone.prepare = lambda raw: torch.stack(list(raw))
-    method = LGViT(LGViTOptions(), data.task)
-    model = EarlyExitModel(backbone, method.build(backbone))
-    first, second = method.phases()
+    method = LGViT()
+    model = assemble(method, backbone, data.task)
+    first, second = method.phases(data.task)
     assert first.share + second.share == 1
     common = {"seed": 0, "device": torch.device("cpu"), "cache": FeatureCache() if cached else None}
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -444,5 +445,5 @@ def test_training_both_stages(kind, cached):
 
 
 def test_pyramid_exits_read_their_own_width():
-    exits = LGViT(LGViTOptions(), Task(classes=3)).build(TinyPyramid())
+    exits = LGViT().build(TinyPyramid(), Task(classes=3))
     assert {block: head.classifier.in_features for block, head in exits.items()} == {1: 16, 2: 16, 3: 32}

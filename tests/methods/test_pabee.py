@@ -159,6 +159,6 @@ def test_neighbours_in_a_batch_do_not_reset_the_count():
 def test_options_as_typed():
     (chosen,) = Registry.installed().choose("pabee[patience=3,regression_threshold=0.5,last=own,positions=2+4]")
     assert chosen.pinned == 3
-    assert chosen.options == PABEE.Options(positions=(2, 4), last="own", regression_threshold=0.5)
+    assert chosen.method == PABEE(positions=(2, 4), last="own", regression_threshold=0.5)
     with pytest.raises(ValueError, match="above 0"):
-        PABEE.Options(regression_threshold=0.0)
+        PABEE(regression_threshold=0.0)

@@ -104,7 +104,7 @@ def test_halting_layer_reads_this_and_the_previous_vector(previous):
 
 def test_parameters_of_the_halting_layer():
     with torch.device("meta"):
-        _, model = PALBERT.Options(), PALBERT(PALBERT.Options(), Task()).build(tiny_vit())
+        model = PALBERT().build(tiny_vit(), Task())
     gate = model[1].gate
     assert sum(p.numel() for p in gate.parameters()) == 3 * (64 * 64 + 64) + 64 + 1
     assert model[4].gate is gate
@@ -236,6 +236,6 @@ def test_never_stopping_is_the_last_exit_alone():
 def test_options_as_typed():
     (chosen,) = Registry.installed().choose("palbert[q=0.5,previous=linear,lambda_layers=0,last_mass=learned]")
     assert chosen.pinned == 0.5
-    assert chosen.options == PALBERT.Options(previous="linear", lambda_layers=0, last_mass="learned")
+    assert chosen.method == PALBERT(previous="linear", lambda_layers=0, last_mass="learned")
     with pytest.raises(ValueError, match="negative"):
-        PALBERT.Options(lambda_layers=-1)
+        PALBERT(lambda_layers=-1)

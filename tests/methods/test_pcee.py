@@ -9,6 +9,7 @@ from scipy.stats import entropy as scipy_entropy
 from torch.nn import functional as F
 
 from eebench.api import ExitOutput, Task
+from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Registry
 from eebench_methods.pcee import PCEE, PatientConfidence, exit_weights
 from tests.walk import (
@@ -107,13 +108,13 @@ def test_replay_is_dynamic(kind, patience):
 
 
 def test_says_why_not():
-    assert PCEE.skip(tiny_vit(), Task(kind="regression", classes=1))
-    assert PCEE.skip(tiny_vit(), Task(classes=3)) is None
+    assert unmet(PCEE(), tiny_vit(), Task(kind="regression", classes=1))
+    assert unmet(PCEE(), tiny_vit(), Task(classes=3)) is None
 
 
 def test_options_as_typed():
     (chosen,) = Registry.installed().choose("pcee[patience=3,weights=equal,threshold=0.25]")
-    assert chosen.options == PCEE.Options(patience=3, weights="equal")
+    assert chosen.method == PCEE(patience=3, weights="equal")
     assert math.isclose(chosen.pinned, 0.25)
     with pytest.raises(ValueError, match="at least 1"):
-        PCEE.Options(patience=0)
+        PCEE(patience=0)

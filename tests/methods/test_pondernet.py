@@ -291,8 +291,8 @@ def test_lone_rows_of_a_padded_batch_say_the_same():
 def test_options_as_typed():
     (chosen,) = Registry.installed().choose("pondernet[halt_bias=-0.5,kl=forward,truncation=raw,lambda_p=0.3]")
     assert chosen.pinned == -0.5
-    assert chosen.options == PonderNet.Options(kl="forward", truncation="raw", lambda_p=0.3)
-    assert (PonderNet.Options().kl, PonderNet.Options().beta) == (PALBERT.Options().kl, PALBERT.Options().beta)
+    assert chosen.method == PonderNet(kl="forward", truncation="raw", lambda_p=0.3)
+    assert (PonderNet().kl, PonderNet().beta) == (PALBERT().kl, PALBERT().beta)
     with pytest.raises(ValueError, match="between 0 and 1"):
-        PonderNet.Options(lambda_p=1.0)
+        PonderNet(lambda_p=1.0)
     assert Registry.installed().choose("pondernet[exit=expectation,q=0.5]")[0].pinned == 0.5

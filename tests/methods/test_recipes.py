@@ -23,7 +23,7 @@ def papers(name, **setting):
 def test_a_recipe_is_whole(name, paper):
     options = ",".join(f"{key}={value}" for key, value in paper.options.items())
     (chosen,) = REGISTRY.choose(f"{name}[{options}]" if options else name)
-    phases = chosen.create(Task(classes=3)).phases()
+    phases = chosen.method.phases(Task(classes=3))
     assert [phase.name for phase in phases] == list(paper.phases), "a recipe for every phase, in order"
     assert paper.source
     assert paper.families, "none of these papers' recipes is for any network"

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from eebench.api import ExitOutput, Task
+from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Registry
 from eebench_methods.sdn import SDN, keep_most_confident, ramp
 from tests.walk import (
@@ -144,15 +145,15 @@ def test_replay_is_dynamic(kind, answer):
 
 
 def test_says_why_not():
-    assert SDN.skip(tiny_vit(), Task(kind="regression", classes=1))
-    assert SDN.skip(tiny_vit(), Task(classes=3)) is None
+    assert unmet(SDN(), tiny_vit(), Task(kind="regression", classes=1))
+    assert unmet(SDN(), tiny_vit(), Task(classes=3)) is None
 
 
 def test_options_as_typed():
     (chosen,) = Registry.installed().choose("sdn[training=ramped,answer=most_confident,ramp_epochs=4]")
-    assert chosen.options == SDN.Options(training="ramped", answer="most_confident", ramp_epochs=4)
-    assert SDN.Options().ramp_epochs is None
+    assert chosen.method == SDN(training="ramped", answer="most_confident", ramp_epochs=4)
+    assert SDN().ramp_epochs is None
     (chosen,) = Registry.installed().choose("sdn[training=ramped,ramp_epochs=none]")
-    assert chosen.options == SDN.Options(training="ramped")
+    assert chosen.method == SDN(training="ramped")
     with pytest.raises(ValueError, match="at least 1"):
-        SDN.Options(ramp_epochs=0)
+        SDN(ramp_epochs=0)

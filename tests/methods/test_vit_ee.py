@@ -15,9 +15,10 @@ from eebench.backbones.vit import ViT
 from eebench.engine.macs import exit_costs
 from eebench.engine.model import EarlyExitModel
 from eebench.errors import UserError
+from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Registry
 from eebench.rules import Confidence
-from eebench_methods.vit_ee import ViTEE, ViTEEOptions
+from eebench_methods.vit_ee import ViTEE
 from eebench_methods.vit_ee.heads import ConvExit, MixerExit, MLPExit, ResMLPExit, TransformerExit
 from eebench_methods.vit_ee.method import default_positions
 from tests.walk import (
@@ -209,11 +210,11 @@ def test_resmlp_branch(kind):
 
 def test_transformer_branch_has_the_backbone_blocks_own_shape():
     backbone = TinyPyramid()
-    exits = ViTEE(ViTEEOptions(positions=(2, 3)), Task(classes=3)).build(backbone)
+    exits = ViTEE(positions=(2, 3)).build(backbone, Task(classes=3))
     assert [exits[b].block.attn.num_heads for b in (2, 3)] == [1, 2]
     assert [exits[b].block.mlp.fc1.out_features for b in (2, 3)] == [32, 64]
     vit = tiny_vit()
-    (branch,) = ViTEE(ViTEEOptions(positions=(2,)), Task(classes=3)).build(vit).values()
+    (branch,) = ViTEE(positions=(2,)).build(vit, Task(classes=3)).values()
     shapes = {name: tensor.shape for name, tensor in vit.net.blocks[0].state_dict().items()}
     assert {name: tensor.shape for name, tensor in branch.block.state_dict().items()} == shapes
 
@@ -230,23 +231,23 @@ def test_positions():
 
 @pytest.mark.parametrize("positions", [(4,), (0,), (2, 2)])
 def test_positions_outside_are_an_error(positions):
-    method = ViTEE(ViTEEOptions(positions=positions), Task(classes=3))
+    method = ViTEE(positions=positions)
     with pytest.raises(UserError, match="from 1 to 3"):
-        method.build(tiny_vit())
+        method.build(tiny_vit(), Task(classes=3))
 
 
 def test_options_as_typed():
     (chosen,) = Registry.installed().choose("vit_ee[head=cnn_add,positions=3,regime=classifier_wise]")
-    assert chosen.options == ViTEEOptions("cnn_add", (3,), "classifier_wise")
+    assert chosen.method == ViTEE("cnn_add", (3,), "classifier_wise")
     with pytest.raises(UserError, match="head=transformer"):
         Registry.installed().choose("vit_ee[head=transformer]")
 
 
 def test_says_why_not():
-    assert ViTEE.skip(TinyText(), Task(classes=3)) == "its heads need a patch grid"
-    assert ViTEE.skip(tiny_vit(), Task(kind="regression", classes=1))
-    assert ViTEE.skip(tiny_vit(1), Task(classes=3))
-    assert all(ViTEE.skip(BACKBONES[kind](3), Task(classes=3)) is None for kind in VISION)
+    assert unmet(ViTEE(), TinyText(), Task(classes=3)) == "it needs a patch grid, which text has not"
+    assert unmet(ViTEE(), tiny_vit(), Task(kind="regression", classes=1))
+    assert unmet(ViTEE(), tiny_vit(1), Task(classes=3))
+    assert all(unmet(ViTEE(), BACKBONES[kind](3), Task(classes=3)) is None for kind in VISION)
 
 
 # --- regimes ------------------------------------------------------------------------------------------------------
@@ -282,7 +283,7 @@ def test_size_on_vit_b():
     # one exit behind block 6, 100 classes: branch 7.755 M, model 93.63 M, 1.4546 GMAC for the branch
     with torch.device("meta"):
         backbone = ViT(timm.create_model("vit_base_patch16_224", num_classes=100))
-        exits = ViTEE(ViTEEOptions(positions=(6,)), Task(classes=100)).build(backbone)
+        exits = ViTEE(positions=(6,)).build(backbone, Task(classes=100))
         model = EarlyExitModel(backbone, exits).eval()
         image = torch.empty(1, 3, 224, 224)
     assert sum(p.numel() for p in exits[6].parameters()) / 1e6 == pytest.approx(7.755, abs=0.001)

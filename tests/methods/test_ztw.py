@@ -10,6 +10,7 @@ from eebench.api import Recipe, Task
 from eebench.engine.macs import exit_costs
 from eebench.engine.optimise import make_optimizer
 from eebench.engine.train import _freeze
+from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Registry
 from eebench_methods.ztw import ZTW
 from eebench_methods.ztw.method import GeometricEnsemble
@@ -38,7 +39,7 @@ def test_golden_trace_of_the_ensembles_confidence():
         torch.nn.init.zeros_(ensemble.weight)
         top.append(torch.softmax(ensemble(log_p[:, :members]), -1).amax().item())
     assert top == pytest.approx([1 / 2, 2 / 3, 16 ** (1 / 3) / (1 + 16 ** (1 / 3))])
-    rule, seen = ZTW(ZTW.Options(), Task(classes=2)).rule(), {"score": np.array([top])}
+    rule, seen = ZTW().rule(Task(classes=2)), {"score": np.array([top])}
     found = {threshold: int(replay(rule, seen, threshold)[0]) for threshold in (-1.0, 0.49, 0.51, 0.6, 0.7, 0.8, 1.0)}
     assert found == {-1.0: 0, 0.49: 0, 0.51: 1, 0.6: 1, 0.7: 2, 0.8: 3, 1.0: 3}
 
@@ -174,7 +175,7 @@ def test_costs_charge_every_head_passed():
 
 def test_regression_is_skipped_and_options_are_typed():
     task = Task(kind="regression", classes=1, metric="pearson_spearman")
-    assert "regression" in ZTW.skip(tiny_vit(outputs=1), task)
+    assert "regression" in unmet(ZTW(), tiny_vit(outputs=1), task)
     (chosen,) = Registry.installed().choose("ztw[threshold=0.9,ensemble=false,positions=2+4]")
     assert chosen.pinned == 0.9
-    assert chosen.options == ZTW.Options(positions=(2, 4), ensemble=False)
+    assert chosen.method == ZTW(positions=(2, 4), ensemble=False)

@@ -86,8 +86,8 @@ def test_a_package_that_cannot_be_found_has_no_card(source, value):
 
 def test_a_plugin_file_shows_its_classes_docstring(plugin):
     shy = Registry.installed([plugin]).get("shy")
-    assert summary(shy) == "Makes no sense anywhere."
-    assert card_text(shy) == "# shy\n\nMakes no sense anywhere."
+    assert summary(shy) == "Makes no sense on images."
+    assert card_text(shy) == "# shy\n\nMakes no sense on images."
 
 
 @pytest.mark.parametrize("name", Registry.installed().sources)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
+import torch
 from torch import nn
 
 from eebench.api import ChainedHead, ExitHead, ExitOutput, Method, Phase, only
@@ -22,29 +23,23 @@ def test_every_installed_method_keeps_the_contract(name, kind):
     assert len(findings) == 1 or len(findings) >= 7  # skipped with a reason, or every check was made
 
 
-@dataclass(frozen=True)
-class Options:
-    pass
-
-
 class Good(Method):
     """A plain method that keeps every promise."""
 
     name = "good"
-    Options = Options
 
-    def build(self, backbone):
-        return {k: LinearExit(backbone.layouts[k - 1], self.task.outputs, norm=True) for k in (1, 2, 3)}
+    def build(self, backbone, task):
+        return {k: LinearExit(backbone.layouts[k - 1], task.outputs, norm=True) for k in (1, 2, 3)}
 
-    def rule(self):
+    def rule(self, task):
         return Confidence()
 
-    def phases(self):
+    def phases(self, task):
         return [Phase("joint", lambda step: joint_loss(step, [1.0] * len(step.visits)))]
 
 
 def broken_checks(cls):
-    return {f.check for f in check_method(Chosen(cls.name, cls, Options()), ("vit",)) if f.status == "broken"}
+    return {f.check for f in check_method(Chosen(cls.name, cls()), ("vit",)) if f.status == "broken"}
 
 
 def test_a_good_method_is_not_accused():
@@ -57,7 +52,7 @@ def test_a_rule_that_looks_at_the_whole_batch_is_caught():
             return {"score": super().observe(output, exit, ids)["score"].max().expand(len(ids))}
 
     class Bad(Good):
-        def rule(self):
+        def rule(self, task):
             return OfTheBatch()
 
     assert "replay_equals_dynamic" in broken_checks(Bad)
@@ -69,7 +64,7 @@ def test_a_knob_whose_never_stops_somebody_is_caught():
             return seen["score"] > min(knob, 0.3), state
 
     class Bad(Good):
-        def rule(self):
+        def rule(self, task):
             return Leaky()
 
     assert "extremes" in broken_checks(Bad)
@@ -88,8 +83,8 @@ def test_a_head_that_is_not_itself_after_loading_is_caught():
             return self.mine * super().answer(features)
 
     class Bad(Good):
-        def build(self, backbone):
-            return {k: Forgetful(backbone.layouts[k - 1], self.task.outputs) for k in (1, 2, 3)}
+        def build(self, backbone, task):
+            return {k: Forgetful(backbone.layouts[k - 1], task.outputs) for k in (1, 2, 3)}
 
     assert "state_round_trip" in broken_checks(Bad)
 
@@ -111,8 +106,8 @@ def test_an_exit_that_needs_the_others_and_does_not_say_so_is_caught():
     class Bad(Good):
         head = Silent
 
-        def build(self, backbone):
-            return {k: self.head(backbone.layouts[k - 1], self.task.outputs) for k in (1, 2, 3)}
+        def build(self, backbone, task):
+            return {k: self.head(backbone.layouts[k - 1], task.outputs) for k in (1, 2, 3)}
 
     assert broken_checks(Bad) == {"fixed_depth"}
     Bad.head = Says
@@ -133,8 +128,8 @@ class Gated(LinearExit):
 
 def of_heads(head):
     class WithHeads(Good):
-        def build(self, backbone):
-            return {k: head(backbone.layouts[k - 1], self.task.outputs) for k in (1, 2, 3)}
+        def build(self, backbone, task):
+            return {k: head(backbone.layouts[k - 1], task.outputs) for k in (1, 2, 3)}
 
     return WithHeads
 
@@ -191,13 +186,13 @@ def test_a_head_with_nothing_but_forward_is_told_to_answer():
             return ExitOutput(self.classifier(features.pooled))
 
     cls = of_heads(Mute)
-    words = [f.words for f in check_method(Chosen(cls.name, cls, Options()), ("vit",)) if f.status == "broken"]
+    words = [f.words for f in check_method(Chosen(cls.name, cls()), ("vit",)) if f.status == "broken"]
     assert any("Mute defines no answer()" in line for line in words)
 
 
 def test_a_phase_that_trains_nothing_and_random_training_are_caught():
     class Nothing(Good):
-        def phases(self):
+        def phases(self, task):
             return [Phase("nothing", lambda step: joint_loss(step, [1.0] * 4), trains=only("exits.99"))]
 
     assert "trains" in broken_checks(Nothing)
@@ -205,16 +200,53 @@ def test_a_phase_that_trains_nothing_and_random_training_are_caught():
 
 def test_shares_that_do_not_sum_to_one_are_caught():
     class Half(Good):
-        def phases(self):
+        def phases(self, task):
             return [Phase("half", lambda step: joint_loss(step, [1.0] * 4), share=0.5)]
 
     assert "contract" in broken_checks(Half)
 
 
-def test_a_skip_without_a_reason_is_caught():
-    class Mute(Good):
-        @classmethod
-        def skip(cls, backbone, task):
-            return " "
+def test_options_that_the_docstring_leaves_out_and_a_knob_that_is_one_are_caught():
+    @dataclass(frozen=True)
+    class Silent(Good):
+        """Says nothing."""
 
-    assert broken_checks(Mute) == {"skip"}
+        rate: float = 1.0
+
+    @dataclass(frozen=True)
+    class Twice(Good):
+        """A threshold that is the rule's as well."""
+
+        threshold: float = 1.0
+
+    assert broken_checks(Silent) == {"contract"}
+    assert broken_checks(Twice) == {"contract"}
+
+
+def test_a_build_that_changes_the_backbone_is_caught():
+    class Adapted(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner, self.adapter = inner, nn.Linear(32, 32)
+
+        def forward(self, tokens):
+            return self.inner(tokens) + self.adapter(tokens)
+
+    class Lora(Good):
+        def build(self, backbone, task):
+            backbone.net.blocks[0] = Adapted(backbone.net.blocks[0])
+            return super().build(backbone, task)
+
+    class Skips(Good):
+        def build(self, backbone, task):
+            backbone.net.blocks[3].forward = lambda tokens: tokens
+            return super().build(backbone, task)
+
+    class Prunes(Good):
+        def build(self, backbone, task):
+            with torch.no_grad():
+                backbone.net.blocks[2].mlp.fc1.weight[0] = 0
+            return super().build(backbone, task)
+
+    for cls in (Lora, Skips, Prunes):
+        assert broken_checks(cls) == {"builds and traces"}

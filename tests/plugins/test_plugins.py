@@ -57,7 +57,7 @@ def test_one_file_is_enough(tmp_path):
     write_method("solo", tmp_path, one_file=True)
     registry = Registry.installed([tmp_path / "solo.py"])
     chosen = registry.choose("solo[dropout=0.1]")[0]
-    assert chosen.options.dropout == 0.1
+    assert chosen.method.dropout == 0.1
 
 
 def test_a_broken_plugin_is_named_and_set_aside(tmp_path):

@@ -1,7 +1,7 @@
 """Methods by name: what is typed, where it comes from, and what happens to a plugin that is broken."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 from typing import Literal
@@ -21,20 +21,16 @@ from eebench.api import Method
 from eebench.rules import Confidence
 
 @dataclass(frozen=True)
-class Options:
-    """Options."""
-    size: int = {size}
-
 class Mine(Method):
     """Mine, in one line.
 
     And more.
     """
     name = "{name}"
-    Options = Options
-    def build(self, backbone): return {{}}
-    def rule(self): return Confidence()
-    def phases(self): return []
+    size: int = {size}
+    def build(self, backbone, task): return {{}}
+    def rule(self, task): return Confidence()
+    def phases(self, task): return []
 '''
 
 
@@ -98,13 +94,13 @@ def test_the_built_in_methods_are_entry_points_like_any_other():
     assert sources["pabee"].origin.startswith("eebench ")
 
 
-def test_listing_imports_no_method():
+def test_listing_imports_no_method(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("eebench_methods.sdn")]:
-        del sys.modules[name]
+        monkeypatch.delitem(sys.modules, name)
     registry = Registry.installed()
     assert registry.sources["sdn"].fault() is None
     assert "eebench_methods.sdn" not in sys.modules
-    assert registry.choose("sdn")[0].cls.name == "sdn"
+    assert registry.choose("sdn")[0].method.name == "sdn"
     assert "eebench_methods.sdn" in sys.modules
 
 
@@ -115,8 +111,7 @@ def test_listing_imports_no_method():
         ("LGViT", "unknown method 'LGViT'; did you mean 'lgvit'?"),
         ("JEI-DNN", "unknown method 'JEI-DNN'; did you mean 'jei_dnn'?"),
         ("pabee,lgvi", "unknown method 'lgvi'; did you mean 'lgvit'?"),
-        ("pabee[positons=3]", "method 'pabee' has no option 'positons'; did you mean 'positions'?"),
-        ("pabee[patienc=3]", "method 'pabee' has no option 'patienc'; did you mean 'patience'?"),
+        ("pabee[positons=3+4]", "method 'pabee' has no option 'positons'; did you mean 'positions'?"),
     ],
 )
 def test_a_typing_error_is_answered_with_the_nearest_name(typed, words):
@@ -139,8 +134,8 @@ def test_nothing_near_is_answered_with_all_there_is():
         ("pabee[patience=3", "closing bracket is missing"),
         ("pabee[patience]", "option 'patience' has no value; write patience=VALUE"),
         ("pabee[patience=1,patience=2]", "an option is given twice"),
-        ("pabee[patience=x]", "patience=x is not a number"),
-        ("pabee[patience=1.5]", "patience=1.5 is not a whole number"),
+        ("pabee[patience=x]", "has no option 'patience', and as its rule's knob x is no number; known: "),
+        ("pabee[patience=1,threshold=2]", "has no option 'patience'"),
         ("pabee[patience=inf]", "patience=inf is not a finite number"),
         ("lgvit[threshold=nan]", "threshold=nan is not a finite number"),
         ("lgvit[kd_weight=nan]", "kd_weight=nan is not a finite number"),
@@ -154,6 +149,21 @@ def test_what_is_wrong_is_said(typed, words):
     assert words in refused(typed)
 
 
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("pabee[patienc=3]", "method 'pabee' has no option 'patienc'; did you mean 'patience'?"),
+        ("pabee[positons=3]", "method 'pabee' has no option 'positons'; did you mean 'positions'?"),
+        ("pondernet[q=0.5]", "method 'pondernet' has no option 'q'; known: .*halt_bias"),
+        ("pabee[patience=1.5]", "method 'pabee': patience=1.5 is not a whole number"),
+    ],
+)
+def test_a_number_for_a_knob_is_checked_by_the_rule_for_the_task(typed, words):
+    (chosen,) = Registry.installed().choose(typed)
+    with pytest.raises(UserError, match=words):
+        chosen.rule(Task(classes=3))
+
+
 def test_split_list_leaves_brackets_alone():
     assert split_list(" a[x=1,y=2+3] , b,,c[] ") == ["a[x=1,y=2+3]", "b", "c[]"]
     assert split_list("") == []
@@ -163,7 +173,11 @@ def test_split_list_leaves_brackets_alone():
 
 
 @dataclass(frozen=True)
-class EveryOption:
+class Everything(Method):
+    """A method with an option of every kind."""
+
+    name = "everything"
+
     positions: tuple[int, ...] | None = (1,)
     pair: tuple[float, float] = (0.0, 0.0)
     kind: Literal["left", "right"] = "left"
@@ -171,20 +185,13 @@ class EveryOption:
     deep: bool = False
     count: int = 3
 
-
-class Everything(Method):
-    """A method with an option of every kind."""
-
-    name = "everything"
-    Options = EveryOption
-
-    def build(self, backbone):
+    def build(self, backbone, task):
         return {}
 
-    def rule(self):
+    def rule(self, task):
         return Confidence()
 
-    def phases(self):
+    def phases(self, task):
         return []
 
 
@@ -194,7 +201,7 @@ def choose(text):
 
 
 @pytest.mark.parametrize(
-    ("typed", "field", "value"),
+    ("typed", "option", "value"),
     [
         ("positions=4+8", "positions", (4, 8)),
         ("positions=4", "positions", (4,)),
@@ -207,10 +214,10 @@ def choose(text):
         ("count=7", "count", 7),
     ],
 )
-def test_options_are_read_as_what_they_are(typed, field, value):
+def test_options_are_read_as_what_they_are(typed, option, value):
     chosen = choose(f"everything[{typed}]")
-    assert getattr(chosen.options, field) == value
-    assert chosen.options == EveryOption(**{field: value})
+    assert getattr(chosen.method, option) == value
+    assert chosen.method == Everything(**{option: value})
     assert chosen.pinned is None
 
 
@@ -223,8 +230,8 @@ def test_the_label_is_canonical():
 
 def test_a_knob_by_its_name_is_pinned():
     chosen = choose("everything[threshold=0.25,count=7]")
-    assert (chosen.pinned, chosen.options.count) == (0.25, 7)
-    assert chosen.create(Task(classes=3)).options is chosen.options
+    assert (chosen.knob, chosen.pinned, chosen.method.count) == ("threshold", 0.25, 7)
+    assert isinstance(chosen.rule(Task(classes=3)), Confidence)
 
 
 # --- where they come from --------------------------------------------------------------------------------------------
@@ -238,7 +245,7 @@ def test_a_plugin_file_brings_its_methods(tmp_path):
     assert source.fault() is None
     assert source.card() is None
     (chosen,) = registry.choose("mine[size=5]")
-    assert chosen.options.size == 5
+    assert chosen.method.size == 5
     assert "pabee" in registry.sources
 
 
@@ -266,12 +273,12 @@ def test_two_plugin_files_of_one_file_name_are_two_sources(tmp_path):
     registry = Registry.installed(paths) if all(p.exists() for p in paths) else None
     assert registry is not None
     first, second = registry.choose("one,two")
-    assert (first.options.size, second.options.size) == (1, 2)
-    before = method_sha256(first.cls)
+    assert (first.method.size, second.method.size) == (1, 2)
+    before = method_sha256(type(first.method))
     plugin(tmp_path / "two", name="two", size=3)
-    assert method_sha256(first.cls) == before
+    assert method_sha256(type(first.method)) == before
     plugin(tmp_path / "one", name="one", size=3)
-    assert method_sha256(first.cls) != before
+    assert method_sha256(type(first.method)) != before
 
 
 @pytest.mark.parametrize(
@@ -299,12 +306,14 @@ def test_a_broken_plugin_file_is_set_aside_by_name(tmp_path, text, words):
 def test_a_broken_distribution_fails_only_who_asks_for_it(entries, package):
     package("good_package", METHOD.format(name="good", size=1))
     package("bad_package", "import no_such_library")
-    entries(good="good_package:Mine", bad="bad_package:Mine", gone="no_such_package:Mine", odd="good_package:Options")
+    entries(
+        good="good_package:Mine", bad="bad_package:Mine", gone="no_such_package:Mine", odd="good_package:Confidence"
+    )
     registry = Registry.installed()
     assert registry.broken == {}
     assert [c.label for c in registry.choose("good")] == ["good"]
     assert "'bad' (dist-of-bad 1.0) cannot be imported: ModuleNotFoundError" in refused("good,bad", registry)
-    assert "'odd' (dist-of-odd 1.0): good_package:Options is not an eebench.api.Method" in refused("odd", registry)
+    assert "'odd' (dist-of-odd 1.0): good_package:Confidence is not an eebench.api.Method" in refused("odd", registry)
     assert [c.label for c in registry.choose("all")] == ["good"]
     assert registry.broken.keys() == {"bad", "gone", "odd"}
 
@@ -332,12 +341,67 @@ def test_a_fault_that_shows_without_importing(entries, package):
     assert "late_package" not in sys.modules
 
 
-def test_options_that_are_no_dataclass_are_an_error():
-    class Odd(Everything):
-        Options = dict
+class Bare(Everything):
+    """Options, and nothing that makes a dataclass of them."""
 
-    registry = Registry({"odd": module.Source("odd", "here", cls=Odd)})
-    assert "its Options are no readable dataclass" in refused("odd", registry)
+    fresh: int = 3
+
+
+@dataclass(frozen=True)
+class Hiding(Everything):
+    """An option of a name that the contract has."""
+
+    phases: int = 3
+
+
+@dataclass(frozen=True)
+class Strange(Everything):
+    """Needs what there is not."""
+
+    needs = frozenset({"clases"})
+
+
+@dataclass(frozen=True)
+class Unread(Everything):
+    """An option of a type nobody knows."""
+
+    size: "Nowhere" = 3  # noqa: F821
+
+
+@dataclass(frozen=True)
+class Picky(Everything):
+    """Checks its options as a whole."""
+
+    def __post_init__(self):
+        if self.count < 2:
+            raise ValueError("count must be\nat least 2")
+
+
+@dataclass(frozen=True)
+class Demanding(Everything):
+    """An option without a default."""
+
+    size: int = field(kw_only=True)
+
+
+@pytest.mark.parametrize(
+    ("cls", "typed", "words"),
+    [
+        (Bare, "odd", "method 'odd' has options, so put @dataclass(frozen=True) above class Bare"),
+        (Hiding, "odd", "method 'odd' has an option 'phases', a name that every method uses otherwise"),
+        (Strange, "odd", "method 'odd' needs 'clases'; did you mean 'classes'?"),
+        (Unread, "odd", "method 'odd': its options cannot be read: name 'Nowhere' is not defined"),
+        (Picky, "odd[count=1]", "method 'odd': count must be at least 2"),
+        (Demanding, "odd", "method 'odd': option size has no default and must be given"),
+    ],
+)
+def test_a_class_that_is_no_method_is_an_error(cls, typed, words):
+    assert refused(typed, Registry({"odd": module.Source("odd", "here", cls=cls)})) == words
+
+
+def test_a_dataclass_that_can_change_is_python_s_own_error():
+    with pytest.raises(TypeError, match="cannot inherit non-frozen dataclass from a frozen one"):
+        dataclass(Bare)
 
 
 def test_a_pinned_knob_is_no_part_of_training():
@@ -357,11 +421,12 @@ def test_a_name_that_would_be_taken_for_something_else(tmp_path, name):
 
 def test_a_rule_that_cannot_be_made_is_one_line():
     class Typo(Everything):
-        def rule(self):
+        def rule(self, task):
             return Abov()  # noqa: F821
 
-    registry = Registry({"odd": module.Source("odd", "here", cls=Typo)})
-    assert "its rule() raised NameError: name 'Abov' is not defined" in refused("odd", registry)
+    (chosen,) = Registry({"odd": module.Source("odd", "here", cls=Typo)}).choose("odd")
+    with pytest.raises(UserError, match=r"its rule\(\) raised NameError: name 'Abov' is not defined"):
+        chosen.rule(Task())
 
 
 # --- fingerprints ----------------------------------------------------------------------------------------------------
@@ -372,10 +437,10 @@ def test_a_changed_file_of_a_methods_folder_changes_its_fingerprint(entries, pac
     (folder / "method.py").write_text(METHOD.format(name="own", size=1))
     entries(own="own_package:Mine")
     (chosen,) = Registry.installed().choose("own")
-    before = method_sha256(chosen.cls)
-    assert method_sha256(chosen.cls) == before
+    before = method_sha256(type(chosen.method))
+    assert method_sha256(type(chosen.method)) == before
     (folder / "helper.py").write_text("x = 1")
-    assert method_sha256(chosen.cls) != before
+    assert method_sha256(type(chosen.method)) != before
     sys.modules.pop("own_package.method", None)
 
 
@@ -389,10 +454,10 @@ def test_what_a_method_uses_of_its_own_package_is_in_its_fingerprint(entries, pa
     )
     entries(top="top_package.method:Mine")
     (chosen,) = Registry.installed().choose("top")
-    before = method_sha256(chosen.cls)
+    before = method_sha256(type(chosen.method))
     (top / "unused" / "__init__.py").write_text("def help(): return 2")
-    assert method_sha256(chosen.cls) == before
+    assert method_sha256(type(chosen.method)) == before
     (top / "used" / "__init__.py").write_text("def help(): return 2")
-    assert method_sha256(chosen.cls) != before
+    assert method_sha256(type(chosen.method)) != before
     for name in ("used", "method"):
         sys.modules.pop(f"top_package.{name}")

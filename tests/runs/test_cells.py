@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from eebench.engine.costing import parameters, text_of_length
 from eebench.engine.macs import exit_costs
-from eebench.engine.model import EarlyExitModel
+from eebench.engine.model import assemble
 from eebench.engine.trace import collect
 from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
@@ -41,7 +41,7 @@ def finished(smoke):
 
 def method_of(prepared, label):
     chosen = next(c for c in prepared.methods if c.label == label)
-    return chosen.create(prepared.data.task)
+    return chosen.method
 
 
 def test_a_cell_holds_what_can_be_traced_back(finished):
@@ -66,7 +66,7 @@ def test_the_weights_on_disk_are_the_model_that_was_traced(prepared, finished, l
     model = open_model(prepared, cell, method)
     assert not model.training
     assert not any(p.requires_grad for p in model.parameters())
-    rule = workshop._NEVER if method is None else method.rule()
+    rule = workshop._NEVER if method is None else method.rule(prepared.data.task)
     again, stored = collect(model, rule, prepared.data.test, prepared.data.task, device=CPU), cell.trace("test")
     assert stored.blocks == model.blocks
     np.testing.assert_array_equal(again.prediction, stored.prediction)
@@ -97,7 +97,7 @@ def test_every_method_starts_from_the_one_checkpoint(prepared, finished):
 
 def test_parameters_count_shared_ones_once(prepared):
     backbone = prepared.backbone()
-    model = EarlyExitModel(backbone, method_of(prepared, PABEE).build(backbone))
+    model = assemble(method_of(prepared, PABEE), backbone, prepared.data.task)
     total, own, each = parameters(model)
     assert total == sum(p.numel() for p in model.parameters()) == own + sum(each)
     assert own == sum(p.numel() for p in backbone.parameters())
@@ -152,7 +152,7 @@ def test_an_id_is_a_folder_name(prepared):
 def test_ids_of_a_run_are_those_of_its_spec(prepared, finished):
     assert finished[BACKBONE].id == prepared.cell_id(BACKBONE, 0, "")
     chosen = next(c for c in prepared.methods if c.label == PABEE)
-    assert finished[PABEE].id == prepared.cell_id(PABEE, 0, method_sha256(chosen.cls))
+    assert finished[PABEE].id == prepared.cell_id(PABEE, 0, method_sha256(type(chosen.method)))
 
 
 # --- mishaps ---------------------------------------------------------------------------------------------------------

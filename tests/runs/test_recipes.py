@@ -157,7 +157,7 @@ def prepared_for(registry, methods="shared", **values):
 
 def recipes(prepared):
     (chosen,) = prepared.methods
-    return [recipe for _, recipe in prepared.recipes(chosen, chosen.create(prepared.data.task).phases(), 64)]
+    return [recipe for _, recipe in prepared.recipes(chosen, chosen.method.phases(prepared.data.task), 64)]
 
 
 def test_the_papers_recipe_is_used(registry):
@@ -183,7 +183,7 @@ def test_a_recipe_that_does_not_fit_is_replaced_with_a_note(registry):
     assert notes[1] == "vit_ee has no paper's recipe here (no recipe is known; the common recipe trains it)"
     assert prepared.whose("shared") == "own (a script)"
     pabee = prepared.methods[0]
-    (recipe,) = (r for _, r in prepared.recipes(pabee, pabee.create(prepared.data.task).phases(), 64))
+    (recipe,) = (r for _, r in prepared.recipes(pabee, pabee.method.phases(prepared.data.task), 64))
     common = prepared.common_recipe(64)
     assert (recipe.epochs, recipe.optimizer, recipe.lr, recipe.clip) == (2, "adamw", common.lr, 1.0)
 
@@ -201,7 +201,7 @@ def test_what_a_method_starts_from(registry, tmp_path):
     assert [chosen.label for chosen in prepared.methods] == ["shared", "fresh[deep=true]", "own", "two"]
     workshop = Workshop(prepared, Store(tmp_path, "run"), Reporter(quiet=True))
     base = workshop.backbone(0)
-    cells = {chosen.cls.name: workshop.method(chosen, 0, base) for chosen in prepared.methods}
+    cells = {chosen.method.name: workshop.method(chosen, 0, base) for chosen in prepared.methods}
     backbones = [cell for cell in (tmp_path / "run" / "cells").iterdir() if cell.name.startswith("backbone-")]
     (other,) = (cell for cell in backbones if cell.name != base.id)
 

@@ -67,7 +67,7 @@ def test_what_became_of_each_cell(smoke, record):
         "shy": "skipped",
     }
     assert cells["failing"]["reason"] == "ArithmeticError: this loss always raises"
-    assert cells["shy"]["reason"] == "it is shy"
+    assert cells["shy"]["reason"] == "it needs text, and this backbone takes images"
     for label in ("backbone", *STATIC, *LABELS):
         assert (smoke.path / "cells" / cells[label]["id"] / "cell.json").exists()
         assert not cells[label]["reused"]

@@ -31,7 +31,7 @@ def test_what_is_printed_is_what_the_knob_gives_on_test(smoke):
     found = of(smoke.path)
     trace = Trace.load(cell(smoke.path), "test")
     rule = Registry.installed().choose(METHOD)[0]
-    exits = replay(rule.create(Task(classes=10)).rule(), trace.seen, found.knob)
+    exits = replay(rule.rule(Task(classes=10)), trace.seen, found.knob)
     rows = np.arange(len(exits))
     assert found.drop == pytest.approx(trace.correct[:, -1].mean() - trace.correct[rows, exits].mean())
     assert found.mean_exit == pytest.approx(np.array(trace.blocks)[exits].mean())
@@ -48,7 +48,7 @@ def test_a_promise_out_of_reach_keeps_the_full_model_and_says_how_many_samples_i
 
 
 def test_never_stopping_is_what_one_falls_back_to_also_among_equals(smoke, monkeypatch):
-    rule = Registry.installed().choose(METHOD)[0].create(Task(classes=10)).rule()
+    rule = Registry.installed().choose(METHOD)[0].rule(Task(classes=10))
     equally_dear = lambda self, exits, samples=None: np.ones(len(exits))  # noqa: E731
     monkeypatch.setattr("eebench.measure.costs.Costs.total_of", equally_dear)
     found = of(smoke.path, max_drop=0.001, delta=0.001)
