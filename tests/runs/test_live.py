@@ -66,28 +66,21 @@ def test_a_rule_that_deploys_otherwise_is_found_out(rule):
 
 
 PLUGIN = """
-from dataclasses import dataclass
 from eebench.api import Method, Phase
 from eebench.parts import LinearExit, joint_loss
 from eebench.rules import Confidence
 
-@dataclass(frozen=True)
-class Options:
-    pass
-
 class Base(Method):
-    Options = Options
+    def build(self, backbone, task):
+        return {k: LinearExit(backbone.layouts[k - 1], task.outputs) for k in (4, 8)}
 
-    def build(self, backbone):
-        return {k: LinearExit(backbone.layouts[k - 1], self.task.outputs) for k in (4, 8)}
-
-    def phases(self):
+    def phases(self, task):
         return [Phase("joint", lambda step: joint_loss(step, [1.0] * len(step.visits)))]
 
 class Neighbours(Base):
     name = "neighbours"
 
-    def rule(self):
+    def rule(self, task):
         class Rule(Confidence):
             def observe(self, output, exit, ids):
                 score = super().observe(output, exit, ids)["score"]
@@ -97,7 +90,7 @@ class Neighbours(Base):
 class Gridless(Base):
     name = "gridless"
 
-    def rule(self):
+    def rule(self, task):
         class Rule(Confidence):
             def grid(self, seen):
                 return []

@@ -79,11 +79,6 @@ from eebench.parts import LinearExit, joint_loss
 from eebench.rules import Confidence
 
 
-@dataclass(frozen=True)
-class Options:
-    deep: bool = False
-
-
 def paper(backbone, **options):
     first = Recipe(epochs=2, lr=2e-3, batch_size=8, epochs_on={"digits": 1})
     second = Recipe(epochs=4, lr=1e-3, batch_size=8, schedule="step", milestones=(1, 2))
@@ -100,20 +95,22 @@ def paper(backbone, **options):
     )
 
 
+@dataclass(frozen=True)
 class Shared(Method):
     """Starts from the run's own backbone."""
 
     name = "shared"
-    Options = Options
     papers = paper("trained")
 
-    def build(self, backbone):
-        return {k: LinearExit(backbone.layouts[k - 1], self.task.outputs) for k in (4, 8)}
+    deep: bool = False
 
-    def rule(self):
+    def build(self, backbone, task):
+        return {k: LinearExit(backbone.layouts[k - 1], task.outputs) for k in (4, 8)}
+
+    def rule(self, task):
         return Confidence()
 
-    def phases(self):
+    def phases(self, task):
         loss = lambda step: joint_loss(step, [1.0] * len(step.visits))
         exits = {"trains": only("exits."), "share": 0.5}
         return [Phase("first", loss, lr_scale=10.0, **exits), Phase("second", loss, **exits)]
