@@ -63,7 +63,7 @@ class EarlyExitModel(nn.Module):
         exits: heads by block number; without one behind the last block the backbone's own classifier is the last exit.
 
     Raises:
-        ValueError: an exit behind a block that does not exist, or one that defines no answer for fixed depth.
+        ValueError: an exit behind a block that does not exist, one that is none, or one without an answer.
     """
 
     def __init__(self, backbone: Backbone, exits: dict[int, ExitHead]) -> None:
@@ -71,7 +71,9 @@ class EarlyExitModel(nn.Module):
         outside = [block for block in exits if not 1 <= block <= backbone.depth]
         if outside:
             raise ValueError(f"exits behind blocks {outside}, but the backbone has blocks 1 to {backbone.depth}")
-        for head in exits.values():
+        for block, head in exits.items():
+            if not isinstance(head, ExitHead):
+                raise ValueError(f"behind block {block} there is a {type(head).__name__}, no ExitHead")
             asked = ChainedHead.answer_after if isinstance(head, ChainedHead) else ExitHead.answer
             if getattr(type(head), asked.__name__) is asked:
                 raise ValueError(f"{type(head).__name__} defines no {asked.__name__}(), which fixed depth runs")

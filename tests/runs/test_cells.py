@@ -179,7 +179,7 @@ def test_a_method_that_fails_leaves_no_cell(prepared, finished, tmp_path):
 
 def test_a_method_without_an_early_exit_is_skipped(smoke, plugin, monkeypatch):
     registry = Registry.installed([plugin])
-    monkeypatch.setattr(registry.choose("pabee")[0].cls, "build", lambda self, backbone: {})
+    monkeypatch.setattr(type(registry.choose("pabee")[0].method), "build", lambda self, backbone, task: {})
     skips = prepare(smoke.spec, registry).skips
     assert skips[PABEE] == "it places no exit before the last block"
 

@@ -325,12 +325,16 @@ def test_a_broken_plugin_that_was_handed_over_is_an_error(tmp_path):
     ("change", "words"),
     [
         (
-            "build = lambda self, backbone: {}[1]",
+            "build = lambda self, backbone, task: {}[1]",
             "method 'failing' cannot be built here: KeyError: 1; try: eebench check",
         ),
-        ("build = lambda self, backbone: {13: None}", "cannot be built here: ValueError: exits behind blocks \\[13\\]"),
-        ("skip = classmethod(lambda cls, backbone, task: 1 / 0)", "cannot be built here: ZeroDivisionError"),
-        ("phases = lambda self: [Phase('half', self.loss, share=0.5)]", "the shares of its phases sum to 0.5, not 1"),
+        ("build = lambda self, backbone, task: {13: None}", "ValueError: exits behind blocks \\[13\\]"),
+        ("build = lambda self, backbone, task: {3: None}", "behind block 3 there is a NoneType, no ExitHead"),
+        ("rule = lambda self, task: 1 / 0", "its rule\\(\\) raised ZeroDivisionError"),
+        (
+            "phases = lambda self, task: [Phase('half', self.loss, share=0.5)]",
+            "the shares of its phases sum to 0.5, not 1",
+        ),
     ],
 )
 def test_a_method_that_cannot_be_built_is_named_before_any_work(change, words, plugin, tmp_path):
