@@ -97,9 +97,7 @@ def fit(
 
             def loss_of(batch: Batch, number: int = number, epoch: int = epoch, index: int = index) -> Tensor:
                 visits = _visits(model, batch, frozen, cache if use_cache else None)
-                step = TrainStep(
-                    visits, batch.targets, task_loss, model.backbone, index, epoch, recipe.epochs, number
-                )
+                step = TrainStep(visits, batch.targets, task_loss, model.backbone, index, epoch, recipe.epochs, number)
                 return _scalar(phase, phase.loss(step))
 
             loss, computed = accumulate(parts, loss_of, optimizer.zero_grad)
