@@ -103,6 +103,12 @@ WRONG = {
     "comma": (HEAD + "a,1\nb, c,0\n", None, ", line 3: 3 fields, the header has 2; a text with a comma needs quotes"),
     "short": (HEAD + "a,1\nb\n", None, ", line 3: 1 fields, the header has 2"),
     "open quote": (HEAD + 'a,1\n"b,0\n', None, ", line 3: unexpected end of data"),
+    "NUL": (HEAD + "a,1\n\0,2\n", None, ", line 3: a NUL byte, which no text has"),
+    "fractions": (
+        HEAD + "".join(f"t{i},{i / 7:.3f}\n" for i in range(30)),
+        None,
+        ", column 'label' holds 30 different numbers such as 0.143: predict them as numbers with --target label",
+    ),
     "unseen": (HEAD + "a,1\nb,2\n", None, "test.csv' has label 'neg', which train.csv never shows; it has: 1, 2"),
 }
 
@@ -131,6 +137,15 @@ def test_long_texts_are_read(texts):
     write(texts / "train.csv", ("text", "label"), [("word " * 100_000, "neg"), *rows(30)])
     assert len(read_table(texts / "train.csv").rows[0][0]) == 500_000
     assert csv.field_size_limit() == limit
+
+
+def test_few_fractions_are_classes_and_said_to_be(texts):
+    for name in ("train", "test"):
+        write(texts / f"{name}.csv", ("text", "label"), [(f"{name} {i}", (i % 10) / 2) for i in range(100)])
+    found = data.load(f"csv:{texts}")
+    assert found.task.labels[:4] == ("0.0", "0.5", "1.0", "1.5")
+    assert any("such as 0.5) are taken as 10 classes; --target label predicts" in note for note in found.notes)
+    assert data.load(f"csv:{texts}", target="label").task.kind == "regression"
 
 
 def test_what_is_worth_knowing_is_noted(texts):

@@ -52,13 +52,14 @@ class CsvTexts(DataSet):
         from eebench.api import Task
         from eebench.data.texts import text_data
 
-        folder, target = Path(request.key), request.target
-        folder = folder.expanduser()
+        folder, target = Path(request.key).expanduser(), request.target
+        notes: list[str] = []
         tables = {split: read_table(path) for split, path in csv_files(folder).items()}
         texts = {split: _texts(table, PAIR in tables["train"].columns) for split, table in tables.items()}
         if target is None:
             named = {split: table.parse(LABEL, _label, "a label") for split, table in tables.items()}
             labels = sorted(set(named["train"]), key=_label_order)
+            notes += _fractions(tables["train"].path, labels)
             if len(labels) < 2:
                 path = tables["train"].path
                 raise UserError(f"'{path}' has only one class, '{labels[0]}'; a classifier needs two or more")
@@ -70,7 +71,6 @@ class CsvTexts(DataSet):
                 for split, table in tables.items()
             }
             task = Task(kind="regression", classes=1, metric="pearson_spearman")
-        notes = []
         stray = sorted(path.name for path in folder.glob("*.csv") if path not in csv_files(folder).values())
         if stray:
             notes.append(f"not read: {', '.join(stray)}")
@@ -139,6 +139,8 @@ def read_table(path: Path) -> Table:
         if len(row) != len(columns):
             mend = "; a text with a comma needs quotes" if len(row) > len(columns) else ""
             raise UserError(f"'{path}', line {line}: {len(row)} fields, the header has {len(columns)}{mend}")
+        if any("\0" in cell for cell in row):
+            raise UserError(f"'{path}', line {line}: a NUL byte, which no text has; is the file damaged, or UTF-16?")
     return Table(path, columns, rows[1:], lines[1:])
 
 
@@ -170,13 +172,35 @@ def _texts(table: Table, pairs: bool) -> list[str] | list[tuple[str, str]]:
     return list(zip(texts, table.column(PAIR), strict=True)) if pairs else list(texts)
 
 
+def _fractions(path: Path, labels: Sequence[str]) -> list[str]:
+    """What to say when the classes are numbers, some of them fractions: few may be grades, many are no classes.
+
+    Raises:
+        UserError: many.
+    """
+    values = [_number(label) for label in labels]
+    fractions = [label for label, value in zip(labels, values, strict=True) if value is not None and value % 1]
+    if None in values or not fractions:
+        return []
+    if len(labels) > FEW:
+        raise UserError(
+            f"'{path}', column '{LABEL}' holds {len(labels):,} different numbers such as {fractions[0]}: predict them as "
+            f"numbers with --target {LABEL}, or name classes"
+        )
+    return [
+        f"the numbers of column '{LABEL}' (such as {fractions[0]}) are taken as {len(labels)} classes; "
+        f"--target {LABEL} predicts them as numbers"
+    ]
+
+
 def _label(cell: str) -> str | None:
     return cell.strip() or None
 
 
-def _label_order(label: str) -> tuple[int, str]:
-    """Whole numbers by value (2 before 10), then everything else by spelling."""
-    return (int(label), label) if label.isdecimal() else (1 << 62, label)
+def _label_order(label: str) -> tuple[float, str]:
+    """Numbers by value (2 before 10), then everything else by spelling."""
+    value = _number(label)
+    return (math.inf if value is None else value, label)
 
 
 def _number(cell: str) -> float | None:
