@@ -184,13 +184,11 @@ def _fractions(path: Path, labels: Sequence[str]) -> list[str]:
         return []
     if len(labels) > FEW:
         raise UserError(
-            f"'{path}', column '{LABEL}' holds {len(labels):,} different numbers such as {fractions[0]}: predict them as "
-            f"numbers with --target {LABEL}, or name classes"
+            f"'{path}', column '{LABEL}' holds {len(labels):,} different numbers such as {fractions[0]}: predict them "
+            f"as numbers with --target {LABEL}, or name classes"
         )
-    return [
-        f"the numbers of column '{LABEL}' (such as {fractions[0]}) are taken as {len(labels)} classes; "
-        f"--target {LABEL} predicts them as numbers"
-    ]
+    classes = f"the numbers of column '{LABEL}' (such as {fractions[0]}) are taken as {len(labels)} classes"
+    return [f"{classes}; --target {LABEL} predicts them as numbers"]
 
 
 def _label(cell: str) -> str | None:
