@@ -43,6 +43,9 @@ class DataFacts(_Facts):
     channels: int
     notes: list[str] = []
     preprocessing: dict[str, Any] | None = None  # what a sample goes through before the model
+    augment: str = "none"  # what is done to training samples at random
+    official: list[str] = []  # splits (val, test) that the data set brought, rather than eebench made
+    copies: dict[str, int] = {}  # samples left out as copies of another split's: {"train/test": 3, …}
 
 
 class BackboneFacts(_Facts):

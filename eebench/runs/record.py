@@ -66,6 +66,9 @@ def run_record(
             "channels": data.channels,
             "notes": data.notes,
             "preprocessing": None if data.preprocessing is None else data.preprocessing.to_dict(),
+            "augment": data.augment,
+            "official": sorted(data.official),
+            "copies": data.copies,
         },
         "backbone": {
             "name": spec.backbone,

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from tiny_text import write
 
 import eebench
+from eebench.data import load as load_data
+from eebench.data.preprocessing import Preprocessing
 from eebench.errors import UserError
 from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
@@ -52,6 +54,8 @@ def test_what_is_recorded(smoke, record):
     assert (data["n_train"], data["n_val"], data["n_test"]) == (128, 64, 64)
     assert len(data["split_sha256"]) == 64
     assert (data["image_size"], data["patch_size"]) == (8, 2)
+    assert Preprocessing.from_dict(data["preprocessing"]) == load_data("digits").preprocessing
+    assert (data["augment"], data["official"], set(data["copies"].values())) == ("none", [], {0})
     assert record["backbone"]["depth"] == 12
     assert record["macs"]["counter"] == "fvcore"
     assert set(record["macs"]["uncounted"]) == {"add", "gelu", "tanh", *record["macs"]["uncounted"]}
