@@ -1,6 +1,6 @@
 """Does a data set trained by eebench come out as in plain PyTorch? One folder of small grey images, both ways.
 
-    python -m benchmarks.plain_torch DIR [--epochs 20]
+    python -m benchmarks.plain_torch DIR [--epochs 20] [--seeds 3]
 
 The same ViT (12 blocks, 64 wide, 4 heads, patch 7, stochastic depth 0.1), the same recipe (AdamW 1e-3, decay 0.05 but
 for biases and norms, one cycle with a tenth of warm-up, batch 32, clip 1). The plain side reads the files, normalises,
@@ -28,10 +28,10 @@ from eebench.engine.train import backbone_phase, fit
 PATCH = 7
 
 
-def by_eebench(folder: Path, augment: str | None, epochs: int) -> float:
+def by_eebench(folder: Path, augment: str | None, epochs: int, seed: int) -> float:
     """Test accuracy of the plain backbone as eebench trains it."""
     found = data.load(f"folder:{folder}", augment=augment)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     net = backbones.create(
         "vit_micro",
         outputs=found.task.outputs,
@@ -45,7 +45,7 @@ def by_eebench(folder: Path, augment: str | None, epochs: int) -> float:
         backbone_phase(),
         common_recipe(64, pretrained=False, epochs=epochs),
         found,
-        seed=0,
+        seed=seed,
         device=torch.device("cpu"),
     )
     model.eval()
@@ -56,7 +56,7 @@ def by_eebench(folder: Path, augment: str | None, epochs: int) -> float:
     return right / len(found.test)
 
 
-def by_hand(folder: Path, shift: int, epochs: int) -> float:
+def by_hand(folder: Path, shift: int, epochs: int, seed: int) -> float:
     """Test accuracy of the same network trained in plain PyTorch on all but a tenth of the training files."""
     images, targets = {}, {}
     for split in ("train", "test"):
@@ -69,7 +69,7 @@ def by_hand(folder: Path, shift: int, epochs: int) -> float:
     rows = rows[: round(0.9 * len(rows))]  # as many as eebench leaves to train on
     x, y = images["train"][rows], targets["train"][rows]
     mean, std = x.mean(), x.std()
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     net = VisionTransformer(
         img_size=28,
         patch_size=PATCH,
@@ -112,13 +112,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     rows = [(f"eebench, augment {how}", by_eebench, how) for how in ("none", "shift", "crop", "crop+mirror")]
     rows += [(f"plain PyTorch, shift by {shift}", by_hand, shift) for shift in (0, 2)]
     for name, train, setting in rows:
+        scores = []
         start = time.perf_counter()
-        accuracy = train(options.folder, setting, options.epochs)
-        print(f"{name:<32} {100 * accuracy:5.1f} %  {time.perf_counter() - start:4.0f} s", flush=True)
+        for seed in range(options.seeds):
+            scores.append(100 * train(options.folder, setting, options.epochs, seed))
+        seconds = (time.perf_counter() - start) / options.seeds
+        print(f"{name:<32} {np.mean(scores):5.1f} % {np.round(scores, 1).tolist()}  {seconds:4.0f} s", flush=True)
 
 
 if __name__ == "__main__":

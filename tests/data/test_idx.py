@@ -122,5 +122,5 @@ def test_the_real_fashion_mnist():
     assert np.bincount(found.val.targets).tolist() == [600] * 10
     assert np.bincount(found.test.targets).tolist() == [1_000] * 10
     # The mean and standard deviation that are quoted for its 60,000 training images: 0.2860 and 0.3530.
-    assert found.train.inputs.mean.item() / 255 == pytest.approx(0.2860, abs=5e-4)
-    assert found.train.inputs.std.item() / 255 == pytest.approx(0.3530, abs=5e-4)
+    assert found.preprocessing.mean[0] / 255 == pytest.approx(0.2860, abs=5e-4)
+    assert found.preprocessing.std[0] / 255 == pytest.approx(0.3530, abs=5e-4)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["KIND", "WebDataset"]
 
-MEMBER = re.compile(
-    r"((?:.*/|)[^.]+)[.]([^/]*)"
-)  # a sample's key and what this part of it is, as webdataset parts them
+MEMBER = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)")
+"""A sample's key and what this part of it is, parted as the webdataset library does."""
+
 IMAGES = ("jpg", "jpeg", "png", "webp")
 
 
