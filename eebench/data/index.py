@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,7 @@ from eebench.errors import UserError, shown
 __all__ = ["cache_folder", "examine", "files_stamp"]
 
 DIGEST = 16  # bytes an image
+MANY = 20_000  # images that take long enough (2 ms each on one core) to say what is being done
 
 
 def examine(raw: Callable[[int], bytes], name: Callable[[int], str], ids: Sequence[int], stamp: bytes) -> list[bytes]:
@@ -43,6 +45,8 @@ def examine(raw: Callable[[int], bytes], name: Callable[[int], str], ids: Sequen
             return [row.tobytes() for row in found]
     except (OSError, ValueError, EOFError):  # never made, or damaged: it is only a cache
         pass
+    if len(ids) > MANY:
+        sys.stderr.write(f"reading {len(ids):,} images, once: can all be read, and which are copies?\n")
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         answers = list(pool.map(lambda i: _look(raw, i), ids, chunksize=64))
     bad = [(i, answer) for i, answer in zip(ids, answers, strict=True) if isinstance(answer, Exception)]
