@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,8 +17,12 @@ def check(
     ] = "",
     plugin: Plugins = None,
     backbone: Annotated[str, typer.Option(help="Only these kinds: vit, deit, swin, resnet, text.")] = "",
+    dataset: Annotated[str, typer.Option(help="Check this data set instead of methods.")] = "",
+    data_dir: Annotated[Path | None, typer.Option(help="Where the data set lies.")] = None,
 ) -> None:
-    """Does a method keep the contract? Prints what holds and what does not, in words."""
+    """Does a method, or a data set, keep the contract? Prints what holds and what does not, in words."""
+    if dataset:
+        return _check_data(dataset, data_dir, plugin)
     from eebench.plugins.registry import Registry
 
     registry = Registry.installed(plugin)
@@ -34,5 +39,21 @@ def check(
             mark = {"holds": "ok  ", "broken": "FAIL", "skipped": "skip"}[finding.status]
             typer.echo(f"  {mark} {finding.backbone:<6} {finding.words}")
             broken += finding.status == "broken"
+    if broken:
+        raise SystemExit(say(f"{broken} promises do not hold", 1))
+    return None
+
+
+def _check_data(name: str, data_dir: Path | None, plugin: list[Path] | None) -> None:
+    from eebench import data
+
+    data.check(name, data_dir, plugins=plugin or ())
+    from eebench.plugins.check_data import check_data
+
+    findings = check_data(name, data_dir=data_dir, plugins=plugin)
+    typer.echo(name)
+    for finding in findings:
+        typer.echo(f"  {'ok  ' if finding.status == 'holds' else 'FAIL'} {finding.words}")
+    broken = sum(finding.status == "broken" for finding in findings)
     if broken:
         raise SystemExit(say(f"{broken} promises do not hold", 1))

@@ -303,3 +303,16 @@ def test_what_is_wrong_with_a_strangers_data_set_is_one_line(entries, tmp_path):
         data.known([path])
     with pytest.raises(UserError, match=r"plugin file .*nowhere.py does not exist"):
         data.known([tmp_path / "nowhere.py"])
+
+
+def test_the_class_in_the_docs_is_a_data_set(tmp_path):
+    docs = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    (block,) = [part.partition("```")[0] for part in docs.split("```python\n") if "class Shapes" in part]
+    draw = (
+        "import numpy as np\n\ndef draw():\n    rng = np.random.default_rng(0)\n"
+        "    return rng.integers(0, 256, (60, 1, 8, 8)).astype(np.uint8), np.arange(60) % 2\n"
+    )
+    path = tmp_path / "shapes.py"
+    path.write_text(block + draw)
+    assert data.known([path])["shapes"] == "2,000 drawn circles and squares, 2 classes"
+    assert len(data.load("shapes", plugins=[path]).train) == 42
