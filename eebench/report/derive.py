@@ -59,7 +59,7 @@ def aggregate(points: pd.DataFrame) -> pd.DataFrame:
     keys = ["target", "method", "kind"]
     groups = points.groupby(keys, sort=False)
     numbers = list(NUMBERS)
-    table = groups[numbers].mean().join(groups[numbers].std(ddof=1), rsuffix="_std")
+    table = groups[numbers].mean().join(groups[numbers].std(ddof=1).add_suffix("_std"))
     spread = {
         name: groups[name].agg(["min", "max"]) for name in ("drop", "over_fixed", "speedup_cpu", "speedup_gpu", "knob")
     }
