@@ -25,6 +25,7 @@ BENCHMARKS = {
     "replay": "a hundred knob values over a stored trace",
     "curves": "trace and whole curve of every method, over one pass",
     "memory": "50,000 samples x 12 exits x 1,000 classes",
+    "texts": "one long text among short ones, against plain transformers",
     "features": "training on a frozen backbone with features shared",
     "cuda": "batch 1 and 256 on a GPU (--device cuda)",
 }

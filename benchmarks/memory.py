@@ -29,7 +29,7 @@ from eebench.parts import LinearExit
 from eebench.rules import Confidence
 from eebench.runs.environment import hold_memory
 
-__all__ = ["Stub", "run"]
+__all__ = ["Stub", "peak_gb", "run"]
 
 DEPTH, WIDTH, KNOBS = 12, 8, 100
 GOAL_GB = 2.0
@@ -82,7 +82,7 @@ def run(settings: Settings) -> Iterator[Result]:
 def _child(samples: int, classes: int) -> dict[str, float]:
     torch.set_num_threads(1)
     hold_memory()
-    before = _peak()
+    before = peak_gb()
     torch.manual_seed(0)
     backbone = Stub(classes)
     model = EarlyExitModel(backbone, {b: LinearExit(backbone.layouts[0], classes) for b in range(1, DEPTH)})
@@ -102,7 +102,7 @@ def _child(samples: int, classes: int) -> dict[str, float]:
         assert 0 < np.mean(exits) < DEPTH - 1
         size = (folder / "logits-test.npy").stat().st_size
     return {
-        "peak_gb": _peak(),
+        "peak_gb": peak_gb(),
         "peak_before_gb": before,
         "logits_gb": size / 1e9,
         "trace_s": round(traced - started, 2),
@@ -110,7 +110,7 @@ def _child(samples: int, classes: int) -> dict[str, float]:
     }
 
 
-def _peak() -> float:
+def peak_gb() -> float:
     """Peak resident memory of this process, GB."""
     status = Path("/proc/self/status")
     if status.exists():  # Linux: getrusage would count what the process that started this one held at the fork
