@@ -12,7 +12,10 @@ from eebench.api import Backbone, Features, Layout
 from eebench.data.base import Data, Split, batches
 from eebench.engine.model import EarlyExitModel
 
-__all__ = ["FeatureCache", "lengths_of"]
+__all__ = ["CACHE_BYTES", "FeatureCache", "lengths_of"]
+
+CACHE_BYTES = 2 << 30
+"""Memory that cached features may take."""
 
 
 def lengths_of(backbone: Backbone, split: Split) -> np.ndarray | None:
@@ -28,7 +31,7 @@ class FeatureCache:
         budget: most bytes to hold; a data set that needs more is simply recomputed every epoch.
     """
 
-    def __init__(self, budget: int = 2 << 30) -> None:
+    def __init__(self, budget: int = CACHE_BYTES) -> None:
         self.budget = budget
         self._key: tuple[str, int] | None = None
         self._tokens: dict[int, list[Tensor]] = {}
