@@ -26,6 +26,7 @@ BENCHMARKS = {
     "curves": "trace and whole curve of every method, over one pass",
     "memory": "50,000 samples x 12 exits x 1,000 classes",
     "texts": "one long text among short ones, against plain transformers",
+    "checkpoints": "training that writes its state, over training that does not",
     "features": "training on a frozen backbone with features shared",
     "cuda": "batch 1 and 256 on a GPU (--device cuda)",
 }
@@ -97,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__,
-        epilog="\n".join(f"{name:9} {words}" for name, words in BENCHMARKS.items()),
+        epilog="\n".join(f"{name:11} {words}" for name, words in BENCHMARKS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--only", action="append", choices=BENCHMARKS, metavar="NAME", help="just this one; repeatable")

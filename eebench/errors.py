@@ -6,11 +6,15 @@ import difflib
 import os
 from collections.abc import Iterable
 
-__all__ = ["UserError", "did_you_mean", "shown"]
+__all__ = ["TerminatedError", "UserError", "did_you_mean", "shown"]
 
 
 class UserError(Exception):
     """Bad input. The message is one line that says what is wrong and, where possible, the mend."""
+
+
+class TerminatedError(BaseException):
+    """SIGTERM, as KeyboardInterrupt is SIGINT: everything is tidied up on the way out, and nothing catches it."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from eebench.errors import UserError
 
-__all__ = ["plain_values", "read_json", "write_json", "write_table"]
+__all__ = ["durable", "plain_values", "read_json", "write_json", "write_table"]
 
 
 def write_table(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> Path:
@@ -48,6 +48,15 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} does not exist") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not readable JSON: {error}") from None
+
+
+def durable(path: Path) -> None:
+    """Have a file's content, or a folder's names, on the disk before going on: a power cut then leaves them whole."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from eebench.cli.new import new
 from eebench.cli.report import report
 from eebench.cli.run import run
 from eebench.cli.show import show
+from eebench.cli.signals import heeded
 from eebench.cli.tune import tune
-from eebench.errors import UserError
+from eebench.errors import TerminatedError, UserError
 
 __all__ = ["app", "main"]
 
@@ -54,17 +55,21 @@ def _whole(
     """Options that stand before any command."""
 
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT and 128 + SIGTERM, as shells have it
+STOPPED = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
 
 
 def main() -> NoReturn:
     """Entry point: user errors become one line and exit status 2."""
     try:
-        status = app(standalone_mode=False) or 0
+        with heeded():
+            status = app(standalone_mode=False) or 0
     except UserError as error:
         status = say(f"error: {' '.join(str(error).split())}", 2)
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
+    except TerminatedError:
+        status = TERMINATED
     except typer.Exit as error:
         status = error.exit_code
     except Exception as error:
@@ -72,6 +77,7 @@ def main() -> NoReturn:
             raise
         words = " ".join(error.format_message().split())  # click's own usage errors; none where it has printed help
         status = say(f"error: {words}", 2) if words else 2
-    if status == INTERRUPTED:  # versions of typer differ in what they make of it
-        say("interrupted; finished cells are kept and will be reused")
+    if status in STOPPED:  # of an interrupt versions of typer make different things
+        how = "; what is done is kept, the same command goes on from there" if "run" in sys.argv[1:2] else ""
+        say(f"{STOPPED[status]}{how}")
     sys.exit(status)

@@ -166,12 +166,14 @@ def steps(
     seed: int,
     epoch: int = 0,
     lengths: np.ndarray | None = None,
+    start: int = 0,
 ) -> Iterator[list[Batch]]:
     """An epoch of training steps, shuffled by (seed, epoch): each a random draw of ``batch_size`` samples.
 
     A step's samples are one batch, or several parts whose gradients are added up: texts go by length, so many at a time
     as ``lengths.TRAINED`` tokens allow. The order of the samples and the steps are the same with and without parts.
-    Arguments as of ``batches``.
+    The first ``start`` steps are passed over without being read: a training that was cut off goes on there. Other
+    arguments as of ``batches``.
     """
     set_epoch = getattr(split.inputs, "set_epoch", None)  # random transforms become a function of (seed, epoch)
     if set_epoch is not None:
@@ -180,8 +182,8 @@ def steps(
     if len(chunks) > 1 and len(chunks[-1]) == 1:
         last = chunks.pop()  # batch norm cannot train on a single sample: it joins the batch before
         chunks[-1] = np.concatenate([chunks[-1], last])
-    parts = [[chunk] if lengths is None else step_parts(chunk, lengths[chunk]) for chunk in chunks]
-    loaded = _batches(split, prepare, [ids for step in parts for ids in step], device)
+    parts = [[chunk] if lengths is None else step_parts(chunk, lengths[chunk]) for chunk in chunks[start:]]
+    loaded = _batches(split, prepare, [ids for step in parts for ids in step], device, resumed=start > 0)
     for step in parts:
         yield [next(loaded) for _ in step]
 
@@ -195,15 +197,17 @@ def _batches(
     prepare: Callable[[Sequence[Any]], Any],
     chunks: Sequence[np.ndarray],
     device: torch.device | str,
+    *,
+    resumed: bool = False,
 ) -> Iterator[Batch]:
-    for ids, inputs in _fetch(split.inputs, prepare, chunks):
+    for ids, inputs in _fetch(split.inputs, prepare, chunks, resumed=resumed):
         moved = {k: v.to(device) for k, v in inputs.items()} if isinstance(inputs, dict) else inputs.to(device)
         targets = torch.from_numpy(split.targets[ids])
         yield Batch(moved, targets.to(device), torch.from_numpy(ids).to(device))
 
 
 def _fetch(
-    inputs: Sequence[Any], prepare: Callable[[Sequence[Any]], Any], chunks: Sequence[np.ndarray]
+    inputs: Sequence[Any], prepare: Callable[[Sequence[Any]], Any], chunks: Sequence[np.ndarray], *, resumed: bool
 ) -> Iterator[tuple[np.ndarray, Any]]:
     if isinstance(inputs, Tensor):  # in memory already: one gather instead of a stack of single images
         yield from ((ids, inputs[torch.from_numpy(ids)]) for ids in chunks)
@@ -218,7 +222,10 @@ def _fetch(
             collate_fn=prepare,
             num_workers=_workers(sum(map(len, chunks))),
         )
-        yield from zip(chunks, loader, strict=True)
+        # starting it draws from torch's random numbers, which an epoch that is gone on with has done before
+        with torch.random.fork_rng(devices=[], enabled=resumed):
+            ready = iter(loader)
+        yield from zip(chunks, ready, strict=True)
 
 
 def _workers(samples: int) -> int:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eebench.api import ExitOutput, Features, Phase, Recipe, Task, TrainStep, Visit
-from eebench.data.base import Batch, Data, batches, steps
+from eebench.api import Features, Phase, Recipe, Task, TrainStep, Visit
+from eebench.data.base import Batch, Data, steps
 from eebench.engine.accumulate import accumulate
+from eebench.engine.checkpoint import Checkpoints, Snapshot, random_state, restore_random_state
 from eebench.engine.features import FeatureCache, lengths_of
 from eebench.engine.model import EarlyExitModel
 from eebench.engine.optimise import make_optimizer, rate_factor, steps_per_epoch
-from eebench.measure.quality import score
+from eebench.engine.requests import requests
+from eebench.engine.state import moved_state, put_back
+from eebench.engine.validation import validation_score, validation_visits
 
-__all__ = ["History", "backbone_phase", "fit", "trains_backbone"]
+__all__ = ["History", "backbone_phase", "fit", "set_rate", "smoothed", "trains_backbone"]
 
 
 @dataclass
@@ -57,8 +60,13 @@ def fit(
     device: torch.device,
     cache: FeatureCache | None = None,
     progress: Callable[[int, int, float], None] = lambda done, total, loss: None,
+    checkpoints: Checkpoints | None = None,
 ) -> History:
     """Train one phase in place.
+
+    With ``checkpoints`` a phase that was cut off goes on from its last state there, if there is one of this phase: on
+    the CPU with bit for bit the weights that an undisturbed training ends with. What the model is at the start does not
+    matter then, apart from what no phase has trained.
 
     Args:
         model: on ``device``.
@@ -70,6 +78,7 @@ def fit(
         device: where.
         cache: features of the frozen backbone; used when the phase trains none of it and the data do not change.
         progress: called after every batch with (batches done, batches in all, loss).
+        checkpoints: where states are written, and the last one is found.
 
     Returns:
         Losses and scores by epoch.
@@ -78,54 +87,151 @@ def fit(
         ValueError: the phase trains nothing, or its loss is no scalar.
         FloatingPointError: the loss is not finite.
     """
-    frozen = _freeze(model, phase)
-    use_cache = cache is not None and frozen and cache.fits(model, data)
-    torch.manual_seed(seed)  # after the cache is filled: whether an earlier phase filled it must not show
-    optimizer = make_optimizer(model, recipe)
-    per_epoch = steps_per_epoch(len(data.train), recipe.batch_size)
-    factor = rate_factor(recipe, per_epoch)
-    total = per_epoch * recipe.epochs
-    task_loss = smoothed(data.task, recipe.label_smoothing)
-    history = History()
-    kept: dict[str, Tensor] = {}
-    index = 0
-    lengths = lengths_of(model.backbone, data.train)
-    load = partial(steps, data.train, model.backbone.prepare, recipe.batch_size, device=device, lengths=lengths)
-    for epoch in range(recipe.epochs):
-        losses = []
-        for number, parts in enumerate(load(seed=seed, epoch=epoch)):
+    return _Training(model, phase, recipe, data, seed, device, cache, checkpoints).run(progress)
 
-            def loss_of(batch: Batch, number: int = number, epoch: int = epoch, index: int = index) -> Tensor:
-                visits = _visits(model, batch, frozen, cache if use_cache else None)
-                step = TrainStep(visits, batch.targets, task_loss, model.backbone, index, epoch, recipe.epochs, number)
-                return _scalar(phase, phase.loss(step))
 
-            loss, computed = accumulate(parts, loss_of, optimizer.zero_grad)
-            history.parts = max(history.parts, computed)
-            if recipe.clip is not None:
-                nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], recipe.clip)
-            set_rate(optimizer, factor(index))
-            optimizer.step()
-            index += 1
-            losses.append(loss)
-            progress(index, total, float(losses[-1]) if index % 10 == 0 or index == total else math.nan)
-        history.losses.append(float(torch.stack(losses).mean()))
+class _Training:
+    """One phase while it is trained: where it is, and everything that a later step depends on."""
+
+    def __init__(
+        self,
+        model: EarlyExitModel,
+        phase: Phase,
+        recipe: Recipe,
+        data: Data,
+        seed: int,
+        device: torch.device,
+        cache: FeatureCache | None,
+        checkpoints: Checkpoints | None,
+    ) -> None:
+        self.model, self.phase, self.recipe, self.data = model, phase, recipe, data
+        self.seed, self.device, self.checkpoints = seed, device, checkpoints
+        found = None if checkpoints is None else checkpoints.take(lambda facts: facts.get("phase") == phase.name)
+        if checkpoints is not None and found is not None:
+            put_back(model, found.part("model."))
+            checkpoints.moved |= {name.removeprefix("model.") for name in found.tensors if name.startswith("model.")}
+        self.frozen = _freeze(model, phase)
+        self.cache = cache if cache is not None and self.frozen and cache.fits(model, data) else None
+        torch.manual_seed(seed)  # after the cache is filled: whether an earlier phase filled it must not show
+        self.optimizer = make_optimizer(model, recipe)
+        self.per_epoch = steps_per_epoch(len(data.train), recipe.batch_size)
+        lengths = lengths_of(model.backbone, data.train)
+        self.steps = partial(steps, data.train, model.backbone.prepare, recipe.batch_size, lengths=lengths)
+        self.factor = rate_factor(recipe, self.per_epoch)
+        self.loss = smoothed(data.task, recipe.label_smoothing)
+        self.history = History()
+        self.kept: dict[str, Tensor] = {}  # the best epoch's parameters and buffers
+        self.index = self.epoch = self.batch = 0  # steps done, epochs done, and batches done in this epoch
+        self.losses: list[Tensor] = []  # of this epoch
+        if checkpoints is not None:
+            checkpoints.moved |= {name for name, p in model.named_parameters() if p.requires_grad}
+            size = sum(t.nbytes for t in self._state().values())
+            checkpoints.expect((4 if recipe.selects else 3) * size)  # weights, Adam's two moments, the best epoch's
+        if found is not None:
+            self._restore(found)
+
+    def run(self, progress: Callable[[int, int, float], None]) -> History:
+        """Everything that is left to do."""
+        recipe, history = self.recipe, self.history
+        with requests.listening():
+            while self.epoch < recipe.epochs and not (recipe.patience and history.waited >= recipe.patience):
+                for parts in self.steps(device=self.device, seed=self.seed, epoch=self.epoch, start=self.batch):
+                    self._step(parts)
+                    self._report(progress)
+                    self._heed()
+                self._end_epoch()
+                self._heed(epoch_ended=True)
+        put_back(self.model, self.kept)
+        self.model.eval().requires_grad_(False)
+        return history
+
+    def _step(self, parts: list[Batch]) -> None:
+        loss, computed = accumulate(parts, self._loss_of, self.optimizer.zero_grad)
+        self.history.parts = max(self.history.parts, computed)
+        if self.recipe.clip is not None:
+            nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.grad is not None], self.recipe.clip)
+        set_rate(self.optimizer, self.factor(self.index))
+        self.optimizer.step()
+        self.losses.append(loss)
+        self.index += 1
+        self.batch += 1
+
+    def _loss_of(self, part: Batch) -> Tensor:
+        visits = _visits(self.model, part, self.frozen, self.cache)
+        at = (self.index, self.epoch, self.recipe.epochs, self.batch)
+        step = TrainStep(visits, part.targets, self.loss, self.model.backbone, *at)
+        loss = self.phase.loss(step)
+        if loss.ndim:
+            shape = tuple(loss.shape)
+            raise ValueError(f"the loss of phase '{self.phase.name}' has shape {shape}, it must be a scalar")
+        return loss
+
+    def _report(self, progress: Callable[[int, int, float], None]) -> None:
+        total = self.per_epoch * self.recipe.epochs
+        said = self.index % 10 == 0 or self.index == total
+        progress(self.index, total, float(self.losses[-1]) if said else math.nan)
+
+    def _end_epoch(self) -> None:
+        model, phase, recipe, history = self.model, self.phase, self.recipe, self.history
+        history.losses.append(float(torch.stack(self.losses).mean()))
         if not math.isfinite(history.losses[-1]):
-            raise FloatingPointError(f"the loss of phase '{phase.name}' is {history.losses[-1]} in epoch {epoch + 1}")
+            raise FloatingPointError(
+                f"the loss of phase '{phase.name}' is {history.losses[-1]} in epoch {self.epoch + 1}"
+            )
         if phase.epoch_end is not None or recipe.selects:
-            visits, targets = _validate(model, data, recipe.batch_size, device)
+            visits, targets = validation_visits(model, self.data, recipe.batch_size, self.device)
             if phase.epoch_end is not None:
                 phase.epoch_end(visits, targets)
             if recipe.selects:
-                history.scores.append(_score(phase, visits, targets, data.task))
+                history.scores.append(validation_score(phase, visits, targets, self.data.task))
                 if history.best is None or history.scores[-1] > history.scores[history.best]:
-                    history.best, kept = epoch, {name: t.detach().clone() for name, t in state_of(model).items()}
+                    history.best = self.epoch
+                    self.kept = {name: t.detach().clone() for name, t in self._state().items()}
             _freeze(model, phase)
-        if recipe.patience is not None and history.waited >= recipe.patience:
-            break
-    put_back(model, kept)
-    model.eval().requires_grad_(False)
-    return history
+        self.epoch += 1
+        self.batch, self.losses = 0, []
+
+    def _heed(self, *, epoch_ended: bool = False) -> None:
+        """Write a state when one is due or asked for, and stop when that is asked for."""
+        if requests.pending or (self.checkpoints is not None and self.checkpoints.due(epoch_ended=epoch_ended)):
+            self._save()
+            requests.heed()
+
+    def _state(self) -> dict[str, Tensor]:
+        trained = {name for name, p in self.model.named_parameters() if p.requires_grad}
+        return moved_state(self.model, trained if self.checkpoints is None else self.checkpoints.moved)
+
+    def _save(self) -> None:
+        if self.checkpoints is None:
+            return
+        drawn, random = random_state(self.device)
+        tensors = {f"model.{name}": t for name, t in self._state().items()}
+        tensors |= {f"best.{name}": t for name, t in self.kept.items()}
+        tensors |= {f"random.{name}": t for name, t in drawn.items()}
+        for number, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": t for name, t in values.items() if t is not None}
+        if self.losses:
+            tensors["losses"] = torch.stack(self.losses)
+        facts = {"index": self.index, "epoch": self.epoch, "batch": self.batch, "history": asdict(self.history)}
+        self.checkpoints.write(tensors, {"phase": self.phase.name, "random": random, **facts})
+
+    def _restore(self, found: Snapshot) -> None:
+        facts = found.facts
+        self.index, self.epoch, self.batch = facts["index"], facts["epoch"], facts["batch"]
+        self.history = History(**facts["history"])
+        self.kept = {name: t.to(self.device) for name, t in found.part("best.").items()}
+        if "losses" in found.tensors:
+            self.losses = list(found.tensors["losses"].to(self.device))
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in found.part("optimizer.").items():
+            number, _, key = name.partition(".")
+            own = parameters[int(number)]
+            if tensor.shape == own.shape:  # laid out as the parameter is: fused optimisers pair memory, not indices
+                tensor = torch.empty_like(own, dtype=tensor.dtype).copy_(tensor)
+            state.setdefault(int(number), {})[key] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        restore_random_state(found.part("random."), facts["random"], self.device)
 
 
 def smoothed(task: Task, smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
@@ -139,19 +245,6 @@ def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Every group's learning rate: its own full one times ``factor``."""
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
-
-
-def state_of(model: nn.Module) -> dict[str, Tensor]:
-    """Every parameter and buffer by name, what several modules share only once."""
-    return dict(model.named_parameters()) | dict(model.named_buffers())
-
-
-@torch.no_grad()
-def put_back(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Copy stored parameters and buffers into the model."""
-    own = state_of(model)
-    for name, value in state.items():
-        own[name].copy_(value)
 
 
 def _freeze(model: EarlyExitModel, phase: Phase) -> bool:
@@ -189,44 +282,3 @@ def backbone_features(model: EarlyExitModel, inputs: Tensor | dict[str, Tensor])
         if number in model.blocks:
             behind[number] = features
     return behind
-
-
-def _scalar(phase: Phase, loss: Tensor) -> Tensor:
-    if loss.ndim:
-        raise ValueError(f"the loss of phase '{phase.name}' has shape {tuple(loss.shape)}, it must be a scalar")
-    return loss
-
-
-@torch.no_grad()
-def _validate(model: EarlyExitModel, data: Data, batch_size: int, device: torch.device) -> tuple[list[Visit], Tensor]:
-    model.eval()
-    parts: list[list[Visit]] = []
-    targets, ids = [], []
-    lengths = lengths_of(model.backbone, data.val)
-    for batch in batches(data.val, model.backbone.prepare, 4 * batch_size, device=device, lengths=lengths):
-        parts.append([_answered(visit) for visit in model.walk(batch.inputs)])
-        targets.append(batch.targets)
-        ids.append(batch.ids)
-    order = torch.cat(ids).argsort()
-    visits = []
-    for same in zip(*parts, strict=True):
-        logits = torch.cat([visit.logits for visit in same])[order]
-        signals = [visit.output.signal for visit in same]
-        signal = None if signals[0] is None else torch.cat([s for s in signals if s is not None])[order]
-        first = same[0]
-        visits.append(Visit(first.block, first.head, first.features, ExitOutput(logits, signal)))
-    return visits, torch.cat(targets)[order]
-
-
-def _answered(visit: Visit) -> Visit:
-    """What an exit said, without the features it read: those of a whole split would not fit."""
-    none = torch.empty(0, dtype=torch.int64, device=visit.features.tokens.device)
-    return Visit(visit.block, visit.head, visit.features.rows(none), ExitOutput(visit.logits, visit.output.signal))
-
-
-def _score(phase: Phase, visits: list[Visit], targets: Tensor, task: Task) -> float:
-    """The task's metric on validation data, of the phase's own answers or as the mean over exits."""
-    answers = [visit.logits for visit in visits] if phase.answers is None else [phase.answers(visits)]
-    truth = targets.cpu().numpy()
-    said = [a[:, 0] if task.kind == "regression" else a.argmax(-1) for a in answers]
-    return sum(score(task.metric, one.cpu().numpy(), truth) for one in said) / len(said)

@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_model
 from torch import Tensor
 
-from eebench.api import Backbone, ExitOutput, ExitRule, Method, Phase, Recipe, Rows
-from eebench.engine.costing import Costing, parameters
+from eebench.api import Backbone, ExitOutput, ExitRule, Method, Recipe, Rows
 from eebench.engine.features import FeatureCache
 from eebench.engine.model import EarlyExitModel, assemble
 from eebench.engine.optimise import BACKBONE_LR_SCALE
-from eebench.engine.trace import collect
-from eebench.engine.train import backbone_phase, fit
+from eebench.engine.train import backbone_phase
 from eebench.errors import UserError
-from eebench.files import read_json, write_json
+from eebench.files import read_json
 from eebench.plugins.registry import Chosen
 from eebench.progress import Reporter
 from eebench.runs.cell import Cell
 from eebench.runs.fingerprint import method_sha256
+from eebench.runs.making import Making, Stage
 from eebench.runs.prepare import Prepared
 from eebench.runs.store import Store
 from eebench.schema import BACKBONE, static_label
 
 __all__ = ["Workshop", "open_backbone", "open_model", "open_static"]
-
-LOGITS_LIMIT = 4 << 30  # bytes of logits a split may keep on disk; beyond it calibration by temperature is left out
 
 
 class Workshop:
@@ -98,7 +92,6 @@ class Workshop:
         if done is not None:
             return done
         prepared = self.prepared
-        started = time.perf_counter()
         method, task = chosen.method, prepared.data.task
         start = self._start(chosen, seed, base)
         if start is None:
@@ -108,14 +101,10 @@ class Workshop:
         if start is not None:
             backbone = open_backbone(prepared, start)
         model = assemble(method, backbone, task).to(prepared.device)
-        phases = [
-            self._train(
-                chosen.label, seed, model, phase, recipe, _seed_of(chosen.trained, phase.name, seed), self.cache
-            )
-            for phase, recipe in prepared.recipes(chosen, method.phases(task), _width(backbone))
-        ]
+        recipes = prepared.recipes(chosen, method.phases(task), _width(backbone))
+        stages = [(phase, recipe, _seed_of(chosen.trained, phase.name, seed)) for phase, recipe in recipes]
         cell_id = prepared.cell_id(chosen.trained, seed, code)
-        return self._keep(cell_id, chosen.label, seed, model, chosen.rule(task), phases, started)
+        return self._make(cell_id, chosen.label, seed, model, chosen.rule(task), stages, self.cache)
 
     def _start(self, chosen: Chosen, seed: int, base: Cell) -> Cell | None:
         """The backbone a method starts from; None: its starting weights."""
@@ -131,38 +120,33 @@ class Workshop:
 
     def _plain(self, label: str, seed: int, backbone: Backbone, recipe: Recipe, code: str = "") -> Cell:
         """Train a model without exits and keep it."""
-        started = time.perf_counter()
         model = EarlyExitModel(backbone, {}).to(self.prepared.device)
+        cell_id = self.prepared.cell_id(label, seed, code)
         try:
-            phases = [self._train(label, seed, model, backbone_phase(), recipe, seed, None)]
+            return self._make(cell_id, label, seed, model, _NEVER, [(backbone_phase(), recipe, seed)], None)
         except FloatingPointError as error:
             raise UserError(f"training the {label} diverged: {error}; try an --lr below {recipe.lr:g}") from error
-        return self._keep(self.prepared.cell_id(label, seed, code), label, seed, model, None, phases, started)
 
-    def _train(
+    def _make(
         self,
+        cell_id: str,
         label: str,
         seed: int,
         model: EarlyExitModel,
-        phase: Phase,
-        recipe: Recipe,
-        phase_seed: int,
+        rule: ExitRule,
+        stages: Sequence[Stage],
         cache: FeatureCache | None,
-    ) -> dict[str, Any]:
-        """One phase, and what the record says about it."""
-        with self.reporter.task(f"{label} seed {seed}: {phase.name}, {recipe.epochs} epochs") as update:
-            history = fit(
-                model,
-                phase,
-                recipe,
-                self.prepared.data,
-                seed=phase_seed,
-                device=self.prepared.device,
-                cache=cache,
-                progress=update,
-            )
-        validated = phase.epoch_end is not None or recipe.selects
-        return {"phase": phase.name, **asdict(recipe), **asdict(history), "sees_validation": validated}
+    ) -> Cell:
+        """Train, trace and count, going on where an earlier process was stopped; then put the cell in its place."""
+        try:
+            with self.store.making(cell_id, fresh=self.force) as folder:
+                making = Making(folder, self.prepared.data, self.prepared.device, self.reporter, f"{label} seed {seed}")
+                making.train(model, stages, cache)
+                seconds = making.finish(model, rule, {"id": cell_id, "label": label, "seed": seed})
+        except FloatingPointError:
+            self.store.abandon(cell_id)  # from its last checkpoint it would diverge again
+            raise
+        return Cell(cell_id, label, seed, self.store.path / "cells" / cell_id, seconds, reused=False)
 
     def _finished(self, label: str, trained: str, seed: int, code: str) -> Cell | None:
         cell_id = self.prepared.cell_id(trained, seed, code)
@@ -171,46 +155,6 @@ class Workshop:
             return None
         self.reporter.say(f"{label} seed {seed}: reused")
         return Cell(cell_id, label, seed, path, float(read_json(path / "cell.json")["seconds"]), reused=True)
-
-    def _keep(
-        self,
-        cell_id: str,
-        label: str,
-        seed: int,
-        model: EarlyExitModel,
-        rule: ExitRule | None,
-        phases: Sequence[dict[str, Any]],
-        started: float,
-    ) -> Cell:
-        """Trace, count, and write the cell whole."""
-        data, device = self.prepared.data, self.prepared.device
-        total, backbone, each = parameters(model)
-        with self.store.writing(cell_id) as folder:
-            save_model(model, str(folder / "weights.safetensors"))
-            uncounted: dict[str, int] = {}
-            counter = Costing(copy.deepcopy(model).cpu(), data)
-            for name, split in (("val", data.val), ("test", data.test)):
-                size = 4 * len(split) * len(model.blocks) * data.task.outputs
-                file = folder / f"logits-{name}.npy" if size <= LOGITS_LIMIT else None
-                trace = collect(model, rule or _NEVER, split, data.task, device=device, logits_file=file)
-                trace.save(folder, name)
-                costs, uncounted = counter(split)
-                np.savez(folder / f"costs-{name}.npz", **vars(costs))
-            seconds = time.perf_counter() - started
-            facts = {
-                "id": cell_id,
-                "label": label,
-                "seed": seed,
-                "seconds": seconds,
-                "blocks": model.blocks,
-                "params": total,
-                "params_backbone": backbone,
-                "params_exits": each,
-                "phases": phases,
-                "uncounted": uncounted,
-            }
-            write_json(folder / "cell.json", facts)
-        return Cell(cell_id, label, seed, self.store.path / "cells" / cell_id, seconds, reused=False)
 
 
 def open_backbone(prepared: Prepared, base: Cell) -> Backbone:

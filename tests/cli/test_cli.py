@@ -3,9 +3,12 @@
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from importlib.metadata import EntryPoint, version
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,10 +17,12 @@ from safetensors.torch import save_file
 
 from eebench.cli import main
 from eebench.cli.input import numbers
+from eebench.engine.requests import requests
 from eebench.errors import UserError
 from eebench.plugins import registry as registry_module
 from eebench.runs import runner
 
+GO_ON = "what is done is kept, the same command goes on from there"
 HEAVY = ("torch", "timm", "pandas", "matplotlib", "transformers", "datasets", "sklearn", "scipy", "numpy")
 
 
@@ -176,7 +181,57 @@ def test_interrupted(eebench, monkeypatch, here, mishap):
 
     monkeypatch.setattr(runner, "execute", interrupt)
     status, _, err = eebench("run --methods pabee")
-    assert (status, err) == (130, "interrupted; finished cells are kept and will be reused\n")
+    assert (status, err) == (130, f"interrupted; {GO_ON}\n")
+
+
+@pytest.mark.parametrize(("number", "status", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
+def test_stopped_by_a_signal_it_tidies_up_and_says_how_to_go_on(number, status, word, eebench, monkeypatch, here):
+    tidied = []
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+
+    def stopped(*args, **kwargs):
+        try:
+            os.kill(os.getpid(), getattr(signal, number))
+            time.sleep(10)
+        finally:
+            tidied.append(True)
+
+    monkeypatch.setattr(runner, "execute", stopped)
+    assert eebench("run --methods pabee") == (status, "", f"{word}; {GO_ON}\n")
+    assert tidied
+    assert {n: signal.getsignal(n) for n in before} == before
+
+
+def test_stopped_while_it_trains_it_finishes_the_batch_first(eebench, monkeypatch, here):
+    done = []
+
+    def trains(*args, **kwargs):
+        with requests.listening():
+            os.kill(os.getpid(), signal.SIGUSR1)
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append(requests.checkpoint)
+            requests.heed()
+        done.append("never")
+
+    monkeypatch.setattr(runner, "execute", trains)
+    assert eebench("run --methods pabee") == (143, "", f"terminated; {GO_ON}\n")
+    assert done == [True]
+
+
+def test_a_process_that_reads_ahead_dies_of_sigterm_and_leaves_ctrl_c_to_the_first(eebench, monkeypatch, here):
+    def forks(*args, **kwargs):
+        with requests.listening():
+            child = os.fork()
+            if child == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGTERM)
+                os._exit(0)
+            return SimpleNamespace(path=None, failed=[], status=os.waitpid(child, 0)[1])
+
+    found = []
+    monkeypatch.setattr(runner, "execute", lambda *args, **kwargs: found.append(forks().status) or sys.exit(0))
+    eebench("run --methods pabee")
+    assert os.waitstatus_to_exitcode(found[0]) == 143
 
 
 # --- quick to answer -------------------------------------------------------------------------------------------------

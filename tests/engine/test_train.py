@@ -13,7 +13,8 @@ from eebench.api import Backbone, Phase, Recipe, Task, only
 from eebench.engine.features import FeatureCache
 from eebench.engine.model import EarlyExitModel
 from eebench.engine.optimise import steps_per_epoch
-from eebench.engine.train import backbone_phase, fit, smoothed, state_of, trains_backbone
+from eebench.engine.state import state_of
+from eebench.engine.train import backbone_phase, fit, smoothed, trains_backbone
 from eebench.measure.quality import score
 from eebench.parts import LinearExit, joint_loss
 from eebench.plugins.tiny import TinyText, tiny_backbone, tiny_data

@@ -13,11 +13,11 @@ from eebench.engine.model import assemble
 from eebench.engine.trace import collect
 from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
-from eebench.runs import workshop
+from eebench.runs import making, workshop
 from eebench.runs.cell import Cell
 from eebench.runs.fingerprint import method_sha256
 from eebench.runs.prepare import prepare
-from eebench.runs.store import Store
+from eebench.runs.store import UNFINISHED, Store
 from eebench.runs.workshop import Workshop, open_backbone, open_model
 from eebench.schema import BACKBONE, static_label
 
@@ -158,15 +158,19 @@ def test_ids_of_a_run_are_those_of_its_spec(prepared, finished):
 # --- mishaps ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_mishap_while_storing_leaves_no_cell(prepared, finished, tmp_path, monkeypatch):
+def test_a_mishap_while_storing_leaves_no_cell_but_what_was_trained(prepared, finished, tmp_path, monkeypatch):
     def broken(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
     store = Store(tmp_path, "run")
-    monkeypatch.setattr(workshop, "collect", broken)
+    monkeypatch.setattr(making, "collect", broken)
     with pytest.raises(OSError, match="No space"):
         Workshop(prepared, store, Reporter(quiet=True)).backbone(0)
-    assert list((tmp_path / "run" / "cells").iterdir()) == []
+    (left,) = (tmp_path / "run" / "cells").iterdir()
+    assert left.name.startswith(UNFINISHED)
+    assert store.cell(finished[BACKBONE].id) is None
+    base, left = load_file(finished[BACKBONE].path / "weights.safetensors"), load_file(left / "weights.safetensors")
+    assert all(torch.equal(base[name], left[name]) for name in base)
 
 
 def test_a_method_that_fails_leaves_no_cell(prepared, finished, tmp_path):

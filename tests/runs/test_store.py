@@ -96,6 +96,88 @@ def test_what_a_killed_run_left_is_swept_up_a_day_later(tmp_path):
     assert [left.name for left in cells.iterdir()] == [".b-2-xyz"]
 
 
+# --- cells in the making ---------------------------------------------------------------------------------------------
+
+
+def begin(store, cell_id, mishap=None, text="half"):
+    with store.making(cell_id) as folder:
+        before = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        (folder / "weights").write_text(text)
+        if mishap is not None:
+            raise mishap
+        (folder / "cell.json").write_text("{}")
+    return before
+
+
+@pytest.mark.parametrize("mishap", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_a_cell_in_the_making_survives_a_mishap_and_is_found_again(tmp_path, mishap):
+    store = Store(tmp_path, "run")
+    with pytest.raises(mishap):
+        begin(store, "a-1", mishap)
+    assert store.cell("a-1") is None
+    assert begin(Store(tmp_path, "run"), "a-1") == ["weights"]
+    assert everything(tmp_path / "run" / "cells") == ["a-1", "a-1/cell.json", "a-1/weights"]
+
+
+def test_an_empty_one_does_not(tmp_path):
+    store = Store(tmp_path, "run")
+    with pytest.raises(RuntimeError), store.making("a-1"):
+        raise RuntimeError
+    assert everything(tmp_path) == ["run", "run/cells"]
+
+
+def test_killed_while_making_it_is_found_again(tmp_path):
+    code = (
+        "import os, sys, signal; from pathlib import Path; from eebench.runs.store import Store\n"
+        "with Store(Path(sys.argv[1]), 'run').making('a-1') as folder:\n"
+        "    (folder / 'weights').write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert begin(Store(tmp_path, "run"), "a-1") == ["weights"]
+
+
+def test_who_finds_it_in_use_makes_the_cell_alone(tmp_path):
+    first, second, sister = Store(tmp_path, "run"), Store(tmp_path, "run"), Store(tmp_path, "sister")
+    with first.making("a-1") as folder:
+        (folder / "weights").write_text("first")
+        assert begin(second, "a-1", text="second") == []
+        assert begin(sister, "a-1", text="sister's") == []
+        assert (folder / "weights").read_text() == "first"
+        (folder / "cell.json").write_text("{}")
+    assert (first.cell("a-1") / "weights").read_text() == "first"
+    assert (tmp_path / "sister" / "cells" / "a-1" / "weights").read_text() == "sister's"
+
+
+def test_a_sister_run_takes_over_what_nobody_works_on(tmp_path):
+    with pytest.raises(RuntimeError):
+        begin(Store(tmp_path, "first"), "a-1", RuntimeError)
+    assert begin(Store(tmp_path, "second"), "a-1") == ["weights"]
+    assert everything(tmp_path / "first") == ["cells"]
+
+
+def test_afresh_nothing_is_gone_on_with(tmp_path):
+    store = Store(tmp_path, "run")
+    with pytest.raises(RuntimeError):
+        begin(store, "a-1", RuntimeError)
+    with store.making("a-1", fresh=True) as folder:
+        assert [path.name for path in folder.iterdir()] == [".lock"]
+        (folder / "cell.json").write_text("{}")
+    assert everything(store.cell("a-1")) == ["cell.json"]
+
+
+def test_an_unfinished_cell_is_swept_up_after_two_weeks(tmp_path):
+    store = Store(tmp_path, "run")
+    with pytest.raises(RuntimeError):
+        begin(store, "a-1", RuntimeError)
+    (left,) = (store.path / "cells").iterdir()
+    for days, there in ((2, True), (15, False)):
+        os.utime(left, (time.time() - days * 24 * 3600,) * 2)
+        Store(tmp_path, "run")
+        assert left.exists() == there
+
+
 def test_a_cell_of_a_sister_run_is_linked(tmp_path):
     first, second = Store(tmp_path, "first"), Store(tmp_path, "second")
     there = fill(first, "a-1")
