@@ -13,7 +13,7 @@ from eebench.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from eebench.api import Backbone
 
-__all__ = ["ALIASES", "HUB", "create", "known"]
+__all__ = ["ALIASES", "HUB", "MODEL_TYPES", "OTHERS", "create", "known"]
 
 ALIASES = {
     "vit_micro": "vit_micro",
@@ -43,11 +43,26 @@ FAMILIES = {
 }
 """timm's modules, and the module here that adapts their models."""
 
+MODEL_TYPES = ("albert", "bert", "distilbert", "mpnet", "roberta", "xlm-roberta")
+"""Families of text encoders, as the ``model_type`` of a transformers configuration says."""
+
+OTHERS = (
+    (
+        "Any ViT, DeiT, Swin or ResNet that timm knows works by its own name, tag or no tag: vit_small_patch14_dinov2, "
+        "swin_base_patch4_window7_224.ms_in22k, resnet101."
+    ),
+    (
+        f"Any text encoder with model_type {', '.join(MODEL_TYPES)} works by its folder or its name on the hub: "
+        "owner/name, or hf:name."
+    ),
+)
+"""What else may stand for a backbone, in sentences."""
+
 TEXT_NAME = re.compile(r"hf:|[\w.-]+/[\w.-]+$|(distil|xlm-|mini)?(bert|albert|roberta|lm|mpnet)\b", re.IGNORECASE)
 
 
 def known() -> dict[str, str]:
-    """Names and what they stand for. Any other model of these families is taken by its own timm or hub name."""
+    """Names and what they stand for. Any other model of these families is taken by its own name: see ``OTHERS``."""
     micro = {"vit_micro": "ViT of 12 blocks, 64 wide, 4 heads: the embedded default, trains from scratch in a minute"}
     vision = {name: f"timm {full}" for name, full in ALIASES.items()}
     text = dict.fromkeys(HUB, "text, from the hub; a folder with its config.json works as well")
@@ -121,11 +136,14 @@ def _family(full: str) -> str:
     if not timm.is_model(full):
         models = [*ALIASES, *HUB, *(model for module in FAMILIES for model in timm.list_models(module=module))]
         near = difflib.get_close_matches(full, models, n=1, cutoff=0.6)
-        raise UserError(f"unknown backbone '{full}'{did_you_mean(full, near or ALIASES)}")
+        hint = (
+            did_you_mean(full, near) if near else "; see eebench list backbones (a text model: its folder or hf:name)"
+        )
+        raise UserError(f"unknown backbone '{full}'{hint}")
     module = timm.models.model_entrypoint(full).__module__.rpartition(".")[2]
     if module not in FAMILIES:
         raise UserError(
             f"backbone '{full}' is of timm's family '{module}', which eebench has no adapter for; "
-            f"there are adapters for {', '.join(FAMILIES)}"
+            f"there are adapters for any model of {', '.join(FAMILIES)}"
         )
     return FAMILIES[module]

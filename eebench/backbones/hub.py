@@ -157,7 +157,7 @@ def _check(name: str, config: Mapping[str, Any], families: Collection[str]) -> N
     if family not in families:
         raise UserError(
             f"backbone '{name}' is a {family}, a family eebench has no adapter for; "
-            f"known: {', '.join(sorted(families))}"
+            f"there are adapters for model_type {', '.join(sorted(families))}"
         )
     kind = config.get("position_embedding_type") or "absolute"
     if kind != "absolute":  # recent transformers drop these and would run another model without a word

@@ -17,6 +17,7 @@ def listing(
     """What there is to choose from."""
     kind = one_of("list", what, ("methods", "backbones", "datasets"))
     rows: dict[str, str] = {}
+    others: tuple[str, ...] = ()
     if kind == "methods":
         from eebench.plugins.cards import summary
         from eebench.plugins.registry import Registry
@@ -32,7 +33,7 @@ def listing(
     elif kind == "backbones":
         from eebench import backbones
 
-        rows = backbones.known()
+        rows, others = backbones.known(), backbones.OTHERS
     else:
         from eebench import data
 
@@ -40,3 +41,5 @@ def listing(
     width = max(map(len, rows), default=0)
     for name, text in rows.items():
         typer.echo(f"{name:<{width}}  {text}")
+    for sentence in others:
+        typer.echo(sentence)

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 
-from eebench.backbones import ALIASES, FAMILIES, create, known
+from eebench.backbones import ALIASES, FAMILIES, MODEL_TYPES, OTHERS, create, known
 from eebench.backbones.resnet import ResNet
 from eebench.backbones.swin import Swin
 from eebench.backbones.vit import ViT
@@ -89,15 +89,27 @@ def test_unknown_names_get_the_nearest(name, near):
     assert one_line(name) == f"unknown backbone '{name}'; did you mean '{near}'?"
 
 
-def test_unknown_name_near_nothing_gets_the_short_list():
-    message = one_line("xyzzy")
-    assert message.startswith("unknown backbone 'xyzzy'; known: deit_b, deit_s, ")
-    assert len(message) < 250
+def test_unknown_name_near_nothing_is_told_where_to_look():
+    hint = "see eebench list backbones (a text model: its folder or hf:name)"
+    assert one_line("xyzzy") == f"unknown backbone 'xyzzy'; {hint}"
+
+
+def test_the_list_names_models_there_are_beside_the_aliases():
+    vision, text = OTHERS
+    names = vision.partition(": ")[2].rstrip(".").split(", ")
+    assert len(names) == 3
+    for name in names:
+        assert name not in ALIASES
+        with torch.device("meta"):
+            assert create(name, outputs=3).depth > 1
+    assert all(family in text for family in MODEL_TYPES)
 
 
 def test_a_family_without_adapter_is_named():
     assert "timm's family 'convnext'" in one_line("convnext_tiny")
-    assert "timm's family 'swin_transformer_v2'" in one_line("swinv2_tiny_window8_256")
+    message = one_line("swinv2_tiny_window8_256")
+    assert "timm's family 'swin_transformer_v2'" in message
+    assert message.endswith(f"adapters for any model of {', '.join(FAMILIES)}")
 
 
 @pytest.mark.parametrize(("name", "patch"), [("vit_ti", 16), ("swin_ti", 4)])

@@ -16,6 +16,8 @@ from tiny_text import FAMILIES, LONG, PAIRS, TEXTS, TOKENS, write
 from transformers import AutoModel, AutoTokenizer
 
 from eebench.api import Features
+from eebench.backbones import MODEL_TYPES
+from eebench.backbones.text import FAMILIES as ADAPTERS
 from eebench.backbones.text import TextBackbone, create_text
 from eebench.engine.macs import exit_costs
 from eebench.engine.model import EarlyExitModel
@@ -235,6 +237,10 @@ def test_every_block_costs_the_same_shared_or_not(backbone):
 def test_roberta_carries_no_unused_pooler(folders):
     names = [name for name, _ in create_text(str(folders["roberta"]), outputs=3).named_parameters()]
     assert not [name for name in names if "pooler" in name]
+
+
+def test_the_families_that_are_listed_are_those_there_are():
+    assert sorted(ADAPTERS) == list(MODEL_TYPES)
 
 
 def test_importing_the_adapter_imports_no_transformers():
