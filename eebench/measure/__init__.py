@@ -27,10 +27,12 @@ _EXPORTS = {  # module -> the public names it lends to this package; add a line 
         "Choice CrossFit choose_within_budget choose_within_drop cross_fit drop_certified drop_upper_bounds in_sequence"
         " score_drop_upper_bounds smallest_resolvable"
     ),
+    "compare": "Pair compare_all compare_two holm",
     "conformal": "ConformalReport ExitSets conformal_general conformal_mondrian conformal_quantile lac_sets",
     "frontier": "Frontier Gain Mean concave_hull find_frontier mean_gain mean_score pareto_front",
     "nested": "Candidates Nested Rule Split nested_bootstrap",
     "quality": "METRICS per_sample_correct resampled_scores score",
+    "ranking": "CriticalDifference critical_difference tiers",
     "risk": "RiskControl accuracy_gap risk_control samples_needed",
     "statistics": (
         "Interval MeanStd bootstrap_ratio mann_whitney mean_std noise_flag overlap paired_bootstrap resampled_counts"

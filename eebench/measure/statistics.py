@@ -133,7 +133,7 @@ def score_drop(
         return found
     before, after = (quality.per_sample_correct(p, targets) for p in (plain, predictions))
     lost, won = int((before & ~after).sum()), int((after & ~before).sum())
-    return found if lost + won >= FEW else _adjusted_wald(lost, won, len(before), level)
+    return found if lost + won >= FEW else adjusted_wald(lost, won, len(before), level)
 
 
 def score_contrast(
@@ -293,7 +293,7 @@ def mann_whitney(a: ArrayLike, b: ArrayLike) -> float:
     return float(mannwhitneyu(finite("a", a, (None,)), finite("b", b, (None,)), alternative="two-sided").pvalue)
 
 
-def _adjusted_wald(lost: int, won: int, samples: int, level: float) -> Interval:
+def adjusted_wald(lost: int, won: int, samples: int, level: float) -> Interval:
     """Difference of paired proportions ``(lost - won) / samples``, one sample added to either side."""
     more, less = (lost + 1) / (samples + 2), (won + 1) / (samples + 2)
     half = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt((more + less - (more - less) ** 2) / (samples + 2))
