@@ -20,7 +20,8 @@ from benchmarks.models import early_exit, images
 from eebench.engine.macs import ExitCosts, exit_costs
 from eebench.engine.model import EarlyExitModel
 from eebench.errors import UserError
-from eebench.timing.rounds import Contender, Timing, time_rounds
+from eebench.timing.readings import Timing
+from eebench.timing.rounds import Contender, Rounds, time_rounds
 
 __all__ = ["run"]
 
@@ -115,4 +116,4 @@ def _time(
     size = 1 if single else len(x)
     batches = list(zip(x.split(size), ids.split(size), strict=True))
     contenders = [Contender(("", device.type, "", size, case), run, batches, size) for case, run in runs.items()]
-    return dict(zip(runs, time_rounds(contenders, device=device, rounds=rounds), strict=True))
+    return dict(zip(runs, time_rounds(contenders, device=device, rounds=Rounds(rounds, 0)), strict=True))

@@ -10,8 +10,9 @@ import torch
 
 from benchmarks.harness import Result, Settings
 from benchmarks.models import early_exit, images
-from eebench.measure.statistics import bootstrap_ratio
-from eebench.timing.rounds import TURN, Contender, time_rounds
+from eebench.measure.timings import speedup_interval
+from eebench.timing.readings import CPU, WALL
+from eebench.timing.rounds import TURN, Contender, Rounds, time_rounds
 
 __all__ = ["run"]
 
@@ -21,15 +22,16 @@ GOAL = 0.9
 
 def run(settings: Settings) -> Iterator[Result]:
     """The plain ``vit_micro`` under twenty names, timed as a run times its methods."""
-    number, samples = (4, 16) if settings.quick else (CONTENDERS, SAMPLES)
+    number, samples = (4, 80) if settings.quick else (CONTENDERS, SAMPLES)
     model = early_exit("vit_micro", 10)
     batches = [(images(model, 1), torch.zeros(1, dtype=torch.int64)) for _ in range(samples)]
     contenders = [
         Contender((str(i), "cpu", "single", 1, "plain"), lambda inputs, ids: model.backbone.plain(inputs), batches, i)
         for i in range(number)
     ]
-    timings = time_rounds(contenders, device=torch.device("cpu"), rounds=settings.rounds(ROUNDS))
-    found = [bootstrap_ratio(a.wall_ms, b.wall_ms, block=TURN) for a, b in combinations(timings, 2)]
+    timings = time_rounds(contenders, device=torch.device("cpu"), rounds=Rounds(settings.rounds(ROUNDS), 0))
+    times = [timing.times(CPU if timing.cpu_counts else WALL) for timing in timings]
+    found = [speedup_interval(a, b, TURN) for a, b in combinations(times, 2)]
     inside = float(np.mean([interval.low <= 1 <= interval.high for interval in found]))
     width = float(np.mean([interval.high - interval.low for interval in found]))
     case = f"vit_micro against itself, {len(found)} pairs: 95 % intervals that hold 1"

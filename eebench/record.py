@@ -11,7 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from eebench.errors import UserError
 from eebench.schema import SCHEMA_VERSION
 
-__all__ = ["BackboneFacts", "CellFacts", "DataFacts", "MacFacts", "RunRecord", "TaskFacts", "read_record"]
+__all__ = [
+    "BackboneFacts",
+    "CellFacts",
+    "DataFacts",
+    "MacFacts",
+    "RunRecord",
+    "TaskFacts",
+    "TimingFacts",
+    "read_record",
+]
 
 
 class _Facts(BaseModel):
@@ -91,6 +100,20 @@ class CellFacts(_Facts):
     recipe: str | None = None  # whose recipe trained it
 
 
+class TimingFacts(_Facts):
+    """How it was while one seed was timed on one device."""
+
+    seed: int
+    device: Literal["cpu", "cuda"]
+    threads: int
+    basis: Literal["wall", "cpu"]  # whose time the speed-ups at batch 1 go by
+    load_before: float | None
+    load_after: float | None
+    others_cores: list[float]  # cores that other processes used, a round each
+    seconds: float
+    rounds: int
+
+
 class RunRecord(_Facts):
     """A whole run, apart from its tables."""
 
@@ -107,6 +130,7 @@ class RunRecord(_Facts):
     data: DataFacts
     backbone: BackboneFacts
     macs: MacFacts
+    timing: list[TimingFacts] = []
     cells: list[CellFacts]
     notes: list[str] = Field(default_factory=list)  # what a reader of the results must know
 

@@ -163,14 +163,15 @@ TABLES: dict[str, dict[str, str]] = {
         **_SPEED,
         "speedup_macs_low": "lower end of its 95 % interval, which contains the choice of the knob",
         "speedup_macs_high": "its upper end",
-        "speedup_cpu": "plain backbone's mean_ms on the CPU / this point's, dynamic inference at batch 1, same rounds",
-        "speedup_cpu_low": "lower end of its bootstrap 95 % interval over samples",
+        "speedup_cpu": "how many times faster than the plain backbone on the CPU, batch 1, same samples and rounds; "
+        "timed samples weighted by the share of the split that stops where they do",
+        "speedup_cpu_low": "lower end of its 95 % interval (jackknife over turns); empty below ten turns",
         "speedup_cpu_high": "its upper end",
+        "withheld_cpu": "why it was timed and is not shown; empty where it is",
         "speedup_gpu": "the same on CUDA wall-clock; empty without a GPU",
         "speedup_gpu_low": "lower end of its interval",
         "speedup_gpu_high": "its upper end",
-        "withheld_cpu": "why the CPU speed-up is not published; empty where it is, or where nothing was timed",
-        "withheld_gpu": "the same on CUDA",
+        "withheld_gpu": "why it was timed and is not shown; empty where it is",
         **_CALIBRATION,
     },
     "headlines": {
@@ -216,15 +217,24 @@ TABLES: dict[str, dict[str, str]] = {
         "exit_<block>: everyone forced to "
         "stop there, every exit before it asked; fixed_<block>: that exit's head alone",
         "knob": "the knob in force; empty for plain and forced exits",
-        "mean_ms": "wall-clock ms a sample (batch time / batch size): mean over batches of their medians over rounds",
-        "p50_ms": "median over all rounds and batches",
+        "mean_ms": "ms a sample (batch time / batch size) on the clock named by basis: mean over batches of their "
+        "medians over rounds; where a rule decides at batch 1, weighted by the share of the split that stops there",
+        "wall_ms": "the same by the wall clock",
+        "cpu_ms": "the same in CPU time of the computing thread, over rounds without interruption where there are any; "
+        "with more threads of the whole process: what the work cost, not how long it took",
+        "p50_ms": "median over all rounds of a request's latency, from its batch's start to its own answer",
         "p90_ms": "90th percentile", "p95_ms": "95th percentile", "p99_ms": "99th percentile",
         "iqr_ms": "interquartile range",
         "device_ms": "as mean_ms, by CUDA events; empty on cpu",
         "syncs": "host synchronisations a sample (one a decision); empty on cpu",
+        "switches": "context switches a sample, voluntary and not; empty where the system counts none",
         "n": "timed batches behind the row",
+        "rounds": "rounds it was timed in",
+        "basis": "wall, or cpu: CPU time, where other processes' work is in the wall clock of any path beside it",
+        "contaminated": "True when other processes' work is in the wall clock: it exceeds CPU time by more than 5 %, "
+        "or others used cores that the threads needed",
         "threads": "torch CPU threads",
-        "noisy": "True when round means stray: IQR of round means / median > 0.1",
+        "noisy": "True when rounds stray against the plain backbone's: IQR / median of the ratio > 0.1",
     },
     "energy": {
         **_WHO,

@@ -20,6 +20,7 @@ from eebench.cli.show import show
 from eebench.cli.signals import heeded
 from eebench.cli.tune import tune
 from eebench.errors import TerminatedError, UserError
+from eebench.machine import wait_quietly
 
 __all__ = ["app", "main"]
 
@@ -61,6 +62,7 @@ STOPPED = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
 
 def main() -> NoReturn:
     """Entry point: user errors become one line and exit status 2."""
+    wait_quietly()  # before torch is loaded
     try:
         with heeded():
             status = app(standalone_mode=False) or 0

@@ -67,6 +67,9 @@ def run(
     threads: Annotated[int | None, typer.Option(help="CPU threads; recorded.")] = None,
     latency_batch_sizes: Annotated[str, typer.Option(help="Batch sizes to time.")] = "1",
     latency_samples: Annotated[int | None, typer.Option(help="Test samples to time.")] = None,
+    latency_seconds: Annotated[
+        float | None, typer.Option(help="How long rounds of timing may go on while results are noisy.")
+    ] = None,
     energy: Annotated[
         bool, typer.Option("--energy", help="Joules a sample as well (NVIDIA GPU, eebench[energy]).")
     ] = False,
@@ -112,6 +115,7 @@ def run(
         threads=threads,
         latency_batch_sizes=numbers("--latency-batch-sizes", latency_batch_sizes, int),
         latency_samples=latency_samples,
+        latency_seconds=latency_seconds,
         energy=energy,
     )
     from eebench import data

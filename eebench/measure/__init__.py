@@ -35,10 +35,10 @@ _EXPORTS = {  # module -> the public names it lends to this package; add a line 
     "ranking": "CriticalDifference critical_difference tiers",
     "risk": "RiskControl accuracy_gap risk_control samples_needed",
     "statistics": (
-        "Interval MeanStd bootstrap_ratio mann_whitney mean_std noise_flag overlap paired_bootstrap resampled_counts"
-        " score_contrast score_drop"
+        "Interval MeanStd mann_whitney mean_std overlap paired_bootstrap resampled_counts score_contrast score_drop"
     ),
     "summary": "Area area_under_curve at_budget at_drop gain_over_fixed_depth",
+    "timings": "MIN_BLOCKS Strata round_factors speedup_interval split_mean strays",
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names.split()}
 

@@ -16,10 +16,8 @@ from eebench.measure._arrays import Floats, finite
 __all__ = [
     "Interval",
     "MeanStd",
-    "bootstrap_ratio",
     "mann_whitney",
     "mean_std",
-    "noise_flag",
     "overlap",
     "paired_bootstrap",
     "resampled_counts",
@@ -28,7 +26,6 @@ __all__ = [
 ]
 
 CHUNK = 1 << 22  # array elements held at once while resampling
-NOISE_LIMIT = 0.1
 FEW = 10
 """Samples that two models must answer differently for a bootstrap of their difference to be trusted."""
 
@@ -186,54 +183,6 @@ def score_contrast(
     return _interval(estimate, np.concatenate(draws), level)
 
 
-def bootstrap_ratio(
-    numerator: ArrayLike,
-    denominator: ArrayLike,
-    n: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-    block: int = 1,
-) -> Interval:
-    """Percentile interval of a speed-up: the ratio of means over samples of each sample's median time over rounds.
-
-    The median over rounds leaves out what interrupted a single measurement. Both sides timed the same samples in the
-    same interleaved rounds, so each resample draws samples with replacement, once for both: what makes a sample long
-    cancels. Samples timed in one turn share its noise and are drawn together (a block bootstrap): one by one, the 95 %
-    interval of a model against itself held 1 for 45 to 89 % of pairs, by turns for 90 to 98 %. Rounds are not
-    resampled: a draw with one interrupted round three times of five would put the interruption back in.
-
-    Args:
-        numerator: (R, N) times of the baseline, round by sample; (N,) counts as one round.
-        denominator: times of the method, of the same shape and order.
-        n: resamples.
-        seed: of the resampling.
-        level: of the interval.
-        block: so many neighbouring samples were timed in one turn.
-
-    Returns:
-        The ratio with its interval, which covers samples and what noise the median leaves, not another day's machine.
-
-    Raises:
-        ValueError: wrong shapes, empty input, times that are not positive, n below 1 or level outside (0, 1).
-    """
-    _check_resampling(n, level)
-    above = np.atleast_2d(finite("numerator", numerator, (None,) * max(np.ndim(numerator), 1)))
-    below = np.atleast_2d(finite("denominator", denominator, np.shape(numerator)))
-    if above.ndim != 2:
-        raise ValueError(f"times must have shape (rounds, samples), not {above.shape}")
-    if min(above.min(), below.min()) <= 0:
-        raise ValueError("times must be positive")
-    rng = np.random.default_rng(seed)
-    above, below = np.median(above, 0), np.median(below, 0)
-    starts = np.arange(0, len(above), block)
-    sums = [np.add.reduceat(times, starts) for times in (above, below)]
-    draws = []
-    for size in _chunks(n, len(starts)):
-        drawn = rng.multinomial(len(starts), np.full(len(starts), 1 / len(starts)), size)  # how often each block was
-        draws.append((drawn @ sums[0]) / (drawn @ sums[1]))
-    return _interval(float(above.mean() / below.mean()), np.concatenate(draws), level)
-
-
 def resampled_counts(rng: np.random.Generator, n: int, samples: int) -> NDArray[np.int32]:
     """How often each sample is in each of ``n`` bootstrap resamples: (n, samples), every row summing to ``samples``."""
     counts = np.empty((n, samples), np.int32)
@@ -261,25 +210,6 @@ def mean_std(values: ArrayLike) -> MeanStd:
 def overlap(a: Interval, b: Interval) -> bool:
     """Whether two intervals share a point, ends included: printed as ``~``, "no clear difference"."""
     return a.low <= b.high and b.low <= a.high
-
-
-def noise_flag(round_means: ArrayLike, limit: float = NOISE_LIMIT) -> bool:
-    """Whether timings strayed too much between rounds: ``IQR / median > limit``.
-
-    The rule of ``torch.utils.benchmark``'s adaptive_autorange. A single round shows no spread, so it is never flagged.
-
-    Args:
-        round_means: (R,) mean time of each round, positive.
-        limit: spread allowed.
-
-    Raises:
-        ValueError: wrong shape, empty input, or times that are not positive.
-    """
-    array = finite("round_means", round_means, (None,))
-    if array.min() <= 0:
-        raise ValueError("round means must be positive")
-    low, median, high = np.quantile(array, (0.25, 0.5, 0.75))
-    return bool((high - low) / median > limit)
 
 
 def mann_whitney(a: ArrayLike, b: ArrayLike) -> float:

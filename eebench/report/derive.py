@@ -33,7 +33,8 @@ NUMBERS = (
 def timed_points(record: Record) -> pd.DataFrame:
     """Operating points of every kind, the plain backbone once a target, with batch-1 times of the same path joined.
 
-    A fixed depth that was timed but has no speed-up of its own gets the ratio of the two recorded means, no interval.
+    A fixed depth that was timed but has no speed-up of its own gets the ratio of the two recorded means, no interval,
+    unless its speed-up was withheld.
     """
     plain = pd.concat([record.plain.assign(target=target, met=True) for target in TARGETS])
     points = pd.concat([plain, record.points], ignore_index=True)
@@ -50,7 +51,8 @@ def timed_points(record: Record) -> pd.DataFrame:
         points = points.merge(times.drop_duplicates(["method", "seed", "path"]), "left", ["method", "seed", "path"])
         whole = times[(times["path"] == "plain") & (times["method"] == BACKBONE)].set_index("seed")
         ratio = points["seed"].map(whole[f"{short}_mean_ms"]) / points[f"{short}_mean_ms"]
-        points[f"speedup_{short}"] = points[f"speedup_{short}"].fillna(ratio)
+        withheld = points[f"withheld_{short}"].fillna("") != ""
+        points[f"speedup_{short}"] = points[f"speedup_{short}"].fillna(ratio.where(~withheld))
     return points
 
 

@@ -20,9 +20,9 @@ REQUIRED = ("curves", "exits", "operating_points", "latency")
 """Tables a report cannot do without; the schema's others are shown where a run has them."""
 
 _TEXT = {"method", "split", "kind", "knob_name", "metric", "target", "device", "scenario", "path", "name", "sets",
-    "choose", "measure", "method_a", "method_b", "withheld_cpu", "withheld_gpu",
+    "choose", "measure", "method_a", "method_b", "withheld_cpu", "withheld_gpu", "basis",
 }  # fmt: skip
-_FLAGS = {"met", "noisy", "live", "reused"}
+_FLAGS = {"met", "noisy", "live", "reused", "contaminated"}
 _NEEDED = ("run", "command", "spec", "spec_sha256", "environment", "data", "backbone", "macs", "cells")
 
 

@@ -7,11 +7,16 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["describe", "hold_memory", "versions"]
+from eebench import machine
+from eebench.files import read_json, write_json
+
+__all__ = ["computing", "describe", "hold_memory", "versions"]
 
 PACKAGES = ("eebench", "torch", "torchvision", "timm", "fvcore", "numpy", "pandas", "scikit-learn", "safetensors")
 OPTIONAL = ("transformers", "datasets", "nvidia-ml-py")
@@ -52,11 +57,43 @@ def describe(device: str = "cpu") -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "waiting_threads": "sleep" if machine.waits_quietly() else "spin",
+        "load": machine.load(),
         "gpu": gpu,
         "attention": "torch scaled_dot_product_attention where the model offers it",
         "malloc": "blocks kept, no mmap, no trim" if _held else "default",
         **_git(),
     }
+
+
+@contextmanager
+def computing(threads: int | None, memory: Path | None = None) -> Iterator[list[str]]:
+    """Compute with so many torch threads; None: as many as the machine has free.
+
+    Yields what a reader should know of that, a line or none. Afterwards torch has the threads it had.
+
+    Args:
+        threads: as asked for.
+        memory: a file with what was chosen before: sums are rounded otherwise by other numbers of threads, so a run
+            that goes on after it was cut short computes with as many as it began with.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    if threads is not None:
+        chosen, why = threads, machine.oversubscribed(threads)
+    elif memory is not None and memory.exists():
+        chosen = int(read_json(memory)["threads"])
+        why = "as this run began with" if chosen != before else machine.oversubscribed(chosen)
+    else:
+        chosen, why = machine.free_threads(before)
+        if memory is not None:
+            write_json(memory, {"threads": chosen})
+    torch.set_num_threads(chosen)
+    try:
+        yield [f"{chosen} thread{'s' * (chosen > 1)}: {why}"] if why else []
+    finally:
+        torch.set_num_threads(before)
 
 
 def hold_memory() -> bool:

@@ -13,6 +13,8 @@ from eebench.data.base import Split
 from eebench.engine.model import EarlyExitModel
 from eebench.runs.score import Point
 from eebench.timing.paths import batches_of
+from eebench.timing.rounds import answers_of
+from eebench.timing.times import differs
 
 __all__ = ["SAMPLES", "Live", "compare_live", "spread"]
 
@@ -22,10 +24,11 @@ TOLERATED = 0.1  # share that may stop elsewhere: a score next to the threshold,
 
 @dataclass(frozen=True)
 class Live:
-    """How many samples were run, and how many of them stopped elsewhere than in the replay."""
+    """Samples that were run, that stopped elsewhere than in the replay, that stopped there with another answer."""
 
     compared: int
     differ: int
+    answers: int
 
 
 @torch.inference_mode()
@@ -47,21 +50,29 @@ def compare_live(
 
     Raises:
         ValueError: at some knob and batch size more than :data:`TOLERATED` of the samples, and more than two, stop
-            elsewhere.
+            elsewhere, or are answered otherwise.
     """
     order = np.random.default_rng(seed).permutation(len(split))
-    compared = differ = 0
+    compared = differ = answers = 0
     for point in {point.knob: point for point in points}.values():
         for size in sorted({1, *batch_sizes}):
             rows = order[: max(SAMPLES, size)]
-            elsewhere = int((_exits(model, rule, split, point, rows, size) != point.exits[rows]).sum())
-            if elsewhere > max(2, TOLERATED * len(rows)):
+            exits, said = _decided(model, rule, split, point, rows, size)
+            elsewhere = exits != point.exits[rows]
+            otherwise = differs(said, point.predictions[rows]) & ~elsewhere
+            where = f"live at {rule.knob.name} {point.knob:g}, batch {size},"
+            if elsewhere.sum() > max(2, TOLERATED * len(rows)):
                 raise ValueError(
-                    f"live at {rule.knob.name} {point.knob:g}, batch {size}, {elsewhere} of {len(rows)} samples stop"
-                    " elsewhere than in the replay: the rule looks at other rows, or keeps something between calls"
+                    f"{where} {elsewhere.sum()} of {len(rows)} samples stop elsewhere than in the replay: the rule"
+                    " looks at other rows, or keeps something between calls"
                 )
-            compared, differ = compared + len(rows), differ + elsewhere
-    return Live(compared, differ)
+            if otherwise.sum() > max(2, TOLERATED * len(rows)):
+                raise ValueError(
+                    f"{where} {otherwise.sum()} of {len(rows)} samples are answered otherwise than in the replay: an"
+                    " exit looks at other rows, or keeps something between calls"
+                )
+            compared, differ, answers = compared + len(rows), differ + elsewhere.sum(), answers + otherwise.sum()
+    return Live(compared, int(differ), int(answers))
 
 
 def spread(points: Sequence[Point], number: int = 3) -> list[Point]:
@@ -70,12 +81,15 @@ def spread(points: Sequence[Point], number: int = 3) -> list[Point]:
     return [order[int(i)] for i in np.linspace(0, len(order) - 1, number + 2)[1:-1]]
 
 
-def _exits(
+def _decided(
     model: EarlyExitModel, rule: ExitRule, split: Split, point: Point, rows: np.ndarray, size: int
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) exits and (n,) answers."""
     device = next(model.parameters()).device
     found = [
-        model.dynamic(inputs, rule, float(point.knob or 0.0), ids).exit.numpy()
+        model.dynamic(inputs, rule, float(point.knob or 0.0), ids)
         for inputs, ids in batches_of(model, split, rows, size, device)
     ]
-    return np.concatenate(found)
+    return np.concatenate([one.exit.numpy() for one in found]), np.concatenate(
+        [answers_of(one.logits) for one in found]
+    )

@@ -21,6 +21,7 @@ def run_record(
     prepared: Prepared,
     cells: list[dict[str, Any]],
     curves: list[dict[str, Any]],
+    timing: list[dict[str, Any]],
     started: datetime,
     seconds: float,
     broken: list[str],
@@ -31,6 +32,7 @@ def run_record(
         prepared: the run.
         cells: what became of each cell.
         curves: rows of curves.csv, for the plain backbone's cost.
+        timing: how it was on each seed and device: load, rounds, on which clock.
         started: when.
         seconds: how long it took.
         broken: plugins that were set aside, a line each.
@@ -86,6 +88,7 @@ def run_record(
             "convention": "1 MAC = one multiply-accumulate = fvcore's flop; gflops would be twice gmacs",
             "uncounted": uncounted,
         },
+        "timing": timing,
         "cells": cells,
         "notes": [
             *prepared.notes,

@@ -6,13 +6,12 @@ import time
 import traceback
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from eebench.errors import UserError
 from eebench.plugins.cards import read_card
@@ -20,7 +19,7 @@ from eebench.plugins.registry import Chosen, Registry
 from eebench.progress import Reporter
 from eebench.runs.cell import Cell
 from eebench.runs.choose import Chooser
-from eebench.runs.environment import hold_memory
+from eebench.runs.environment import computing, hold_memory
 from eebench.runs.finished import read
 from eebench.runs.live import Live, compare_live, spread
 from eebench.runs.prepare import Prepared, prepare
@@ -28,19 +27,18 @@ from eebench.runs.record import run_record
 from eebench.runs.spec import RunSpec
 from eebench.runs.store import Store
 from eebench.runs.summaries import conformal_rows, summary_rows
-from eebench.runs.tables import Scored, attach_speedups, frontier_of, score_method, score_plain, score_static
+from eebench.runs.tables import Scored, frontier_of, score_method, score_plain, score_static
+from eebench.runs.timings import attach_speedups, expected_of, rounds_of, samples_of
 from eebench.runs.workshop import Workshop, open_model, open_static
 from eebench.schema import STATIC, TABLES, static_path
 from eebench.targets import Target
-from eebench.timing.paths import Entrant, Times, energy_rows, time_seed
+from eebench.timing.paths import Entrant, energy_rows, time_seed
+from eebench.timing.times import Times
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Outcome", "execute", "run"]
-
-SAMPLES = {"smoke": 16, "quick": 100, "standard": 256, "paper": 256}
-ROUNDS = {"smoke": 2, "quick": 5, "standard": 7, "paper": 7}
 
 
 @dataclass
@@ -109,12 +107,13 @@ def execute(
     """Do everything a spec asks for, reusing finished cells, and write the run directory."""
     if results.exists() and not results.is_dir():
         raise UserError(f"output directory {results} is a file")
-    if spec.threads is not None:
-        torch.set_num_threads(spec.threads)
     hold_memory()
     prepared = prepare(spec, registry)
     prepared.notes += _unswept(prepared)
-    return _Run(prepared, registry, Store(results, prepared.spec.run_name), reporter, force).execute()
+    store = Store(results, prepared.spec.run_name)
+    with computing(spec.threads, None if force else store.path / "threads.json") as remarks:
+        prepared.notes += remarks
+        return _Run(prepared, registry, store, reporter, force).execute()
 
 
 def _unswept(prepared: Prepared) -> list[str]:
@@ -167,6 +166,7 @@ class _Run:
         self.targets = [Target.parse(name) for name in self.spec.targets]
         self.outcome = Outcome(store.path)
         self.tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
+        self.timing: list[dict[str, Any]] = []  # how it was on each seed and device
 
     def execute(self) -> Outcome:
         started = datetime.now(UTC)
@@ -188,7 +188,7 @@ class _Run:
         seconds = time.perf_counter() - clock
         broken = list(self.registry.broken.values())
         self.store.record(
-            run_record(self.prepared, self.outcome.cells, self.tables["curves"], started, seconds, broken)
+            run_record(self.prepared, self.outcome.cells, self.tables["curves"], self.timing, started, seconds, broken)
         )
         return self.outcome
 
@@ -271,10 +271,11 @@ class _Run:
             fixed = {c.target: int(c.test.knob or 0) for c in scored.chosen.get("fixed", [])}
             if model.chosen is not None:
                 net, rule = open_model(prepared, model.cell, model.chosen.method), model.chosen.rule(prepared.data.task)
-                entrants.append(Entrant(scored.label, net, rule, knobs, fixed))
+                entrants.append(Entrant(scored.label, net, rule, knobs, fixed, expected=expected_of(scored)))
             elif model.static:
+                expected = expected_of(scored)
                 entrants += [
-                    Entrant(STATIC, open_static(prepared, cell, blocks), None, {}, {}, static_path(blocks))
+                    Entrant(STATIC, open_static(prepared, cell, blocks), None, {}, {}, static_path(blocks), expected)
                     for blocks, cell in model.static.items()
                 ]
             else:
@@ -295,16 +296,21 @@ class _Run:
             )
         if (self.store.path / f"latency-s{seed}.npz").exists():
             self.reporter.say(f"seed {seed}: timed again; these timings take the place of the record's")
-        return time_seed(
+        times = time_seed(
             entrants,
             prepared.data.test,
             device=prepared.device,
-            samples=spec.latency_samples or SAMPLES[spec.budget],
-            rounds=ROUNDS[spec.budget],
+            samples=samples_of(spec),
+            rounds=rounds_of(spec),
             batch_sizes=spec.latency_batch_sizes,
             reporter=self.reporter,
             seed=seed,
         )
+        self.timing += times.facts
+        for note in self.outcome.cells:
+            if note["seed"] == seed and note.get("live"):
+                note["live"]["timed"] = times.live(note["label"])
+        return times
 
     def _tabulate(self, models: Sequence[_Model], times: Times, seed: int) -> None:
         tables, plain = self.tables, models[0].scored
@@ -344,7 +350,7 @@ class _Run:
             note |= {"phases": facts["phases"], "uncounted": facts["uncounted"], "blocks": facts["blocks"]}
         note["dead_exits"] = list(dead)
         if live is not None:
-            note["live"] = {"compared": live.compared, "differ": live.differ}
+            note["live"] = asdict(live)
         name = label.partition("[")[0]
         if name in self.registry.sources:
             note["recipe"] = self.prepared.whose(label)

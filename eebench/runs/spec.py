@@ -18,7 +18,8 @@ __all__ = ["BUDGETS", "NOT_IN_A_CELL", "Budget", "RunSpec", "make_spec"]
 
 
 NOT_IN_A_CELL = frozenset(
-    "methods seeds thresholds targets choose level static latency_batch_sizes latency_samples energy".split()
+    "methods seeds thresholds targets choose level static"
+    " latency_batch_sizes latency_samples latency_seconds energy".split()
 )
 """Fields of a spec that no trained cell depends on: what is replayed, chosen and timed, not what is trained."""
 
@@ -96,6 +97,7 @@ class RunSpec(BaseModel):
     threads: int | None = Field(None, gt=0, le=1024)
     latency_batch_sizes: tuple[int, ...] = (1,)
     latency_samples: int | None = Field(None, gt=0)
+    latency_seconds: float | None = Field(None, ge=0, allow_inf_nan=False)
     energy: bool = False
 
     @field_validator("data_dir", "dataset", "backbone", "weights", mode="before")

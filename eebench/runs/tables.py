@@ -14,10 +14,10 @@ from eebench.measure.frontier import Frontier, find_frontier
 from eebench.runs.cell import Cell
 from eebench.runs.choose import Choice, Chooser
 from eebench.runs.score import Evaluation, Point, Row, curve, exit_rows, oracle, random_points, share_rows, temperatures
-from eebench.schema import BACKBONE, STATIC, fixed_path, static_path
+from eebench.schema import BACKBONE, STATIC
 from eebench.targets import Target
 
-__all__ = ["Chosen", "Scored", "attach_speedups", "knob_values", "score_method", "score_plain", "score_static"]
+__all__ = ["Chosen", "Scored", "knob_values", "score_method", "score_plain", "score_static"]
 
 KNOB_NAMES = {"plain": None, "fixed": "block", "static": "blocks"}
 
@@ -285,19 +285,3 @@ def _choose(
 def resamples(task: Task, targets: np.ndarray) -> int:
     """Accuracy is resampled by its mean, which is fast; other metrics are computed anew each time."""
     return 2000 if task.metric == "accuracy" else max(200, min(2000, 2_000_000 // len(targets)))
-
-
-def attach_speedups(rows: list[Row], times: Any, seed: int) -> None:
-    """Fill the measured speed-ups of operating-point rows in, where dynamic, fixed or static inference was timed."""
-    for row in rows:
-        if row["seed"] != seed or row["kind"] not in ("dynamic", "fixed", "static"):
-            continue
-        if row["kind"] == "dynamic":
-            path = row["target"]
-        else:
-            path = (fixed_path if row["kind"] == "fixed" else static_path)(int(row["knob"]))
-        for device, column in (("cpu", "speedup_cpu"), ("cuda", "speedup_gpu")):
-            interval = times.speedup(row["method"], device, path)
-            if interval is not None:
-                row[column] = interval.estimate
-                row[f"{column}_low"], row[f"{column}_high"] = interval.low, interval.high

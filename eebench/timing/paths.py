@@ -3,68 +3,52 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
+from eebench import machine
 from eebench.api import ExitRule, Inputs
 from eebench.data.base import Split
 from eebench.engine.model import EarlyExitModel
-from eebench.measure.statistics import Interval, bootstrap_ratio
 from eebench.progress import Reporter
 from eebench.schema import BACKBONE, exit_path, fixed_path
+from eebench.timing.clocks import Clocks, Stopwatch
 from eebench.timing.energy import NvmlMeter, measure_energy
-from eebench.timing.rounds import TURN, Contender, Key, Run, Timing, time_rounds
+from eebench.timing.readings import Timing
+from eebench.timing.rounds import Contender, Rounds, Run, time_rounds
+from eebench.timing.times import Expected, Times
 
-__all__ = ["Entrant", "Times", "batches_of", "energy_rows", "time_seed"]
+__all__ = ["Entrant", "batches_of", "energy_rows", "time_seed"]
 
 Batches = list[tuple[Inputs, torch.Tensor]]
 
 
 @dataclass
 class Entrant:
-    """A trained method to time, with the knobs of its operating points and the blocks of its fixed ones."""
+    """A trained model to time.
+
+    Args:
+        label: as in the record.
+        model: in eval mode.
+        rule: its exit rule; None for the plain backbone and for static models, which have no exits.
+        knobs: target → knob of its operating points.
+        fixed: target → block of its operating points without a rule.
+        path: what an entrant without a rule is called.
+        expected: path → what is known of it beforehand.
+    """
 
     label: str
     model: EarlyExitModel
-    rule: ExitRule | None  # None: the plain backbone, or a static model
-    knobs: dict[str, float]  # target -> knob
-    fixed: dict[str, int]  # target -> block
-    path: str = "plain"  # of a model without a rule
-
-
-@dataclass
-class Times:
-    """All timings of one seed."""
-
-    timings: dict[Key, Timing]
-    knobs: dict[Key, float]
-    threads: int
-
-    def rows(self, seed: int) -> list[dict[str, Any]]:
-        """Rows of latency.csv."""
-        rows = []
-        for key, timing in self.timings.items():
-            label, device, scenario, batch_size, path = key
-            row = {"method": label, "seed": seed, "device": device, "scenario": scenario, "batch_size": batch_size}
-            row |= {"path": path, "knob": self.knobs.get(key), "threads": self.threads}
-            rows.append(row | timing.summary())
-        return rows
-
-    def speedup(self, label: str, device: str, path: str) -> Interval | None:
-        """Plain backbone's mean over this path's at batch 1, with its bootstrap interval; None where not timed."""
-        mine = self.timings.get((label, device, "single", 1, path))
-        plain = self.timings.get((BACKBONE, device, "single", 1, "plain"))
-        if mine is None or plain is None:
-            return None
-        return bootstrap_ratio(plain.wall_ms, mine.wall_ms, block=TURN)
-
-    def raw(self) -> dict[str, np.ndarray]:
-        """Every raw time, milliseconds a sample, (rounds, batches), by ``label|device|scenario|batch|path``."""
-        return {"|".join(map(str, key)): timing.wall_ms for key, timing in self.timings.items()}
+    rule: ExitRule | None
+    knobs: dict[str, float] = field(default_factory=dict)
+    fixed: dict[str, int] = field(default_factory=dict)
+    path: str = "plain"
+    expected: dict[str, Expected] = field(default_factory=dict)
 
 
 def time_seed(
@@ -73,18 +57,21 @@ def time_seed(
     *,
     device: torch.device,
     samples: int,
-    rounds: int,
+    rounds: Rounds,
     batch_sizes: tuple[int, ...],
     reporter: Reporter,
     seed: int = 0,
+    clocks: Clocks | None = None,
 ) -> Times:
     """Time every entrant: batch 1 on every operating point and exit, larger batches on the operating points.
 
     The sample sequence is drawn once, the same for everybody. Forced exits are timed on a quarter of the samples (they
-    cost the same whatever the sample). The CPU is always timed; CUDA as well when it is the run's device.
+    cost the same whatever the sample). The CPU is always timed; CUDA as well when it is the run's device. Rounds go on
+    for the operating points at batch 1 whose speed-up could not be shown yet, and for the plain backbone beside them.
     """
     devices = [torch.device("cpu")] + ([device] if device.type == "cuda" else [])
-    times = Times({}, {}, torch.get_num_threads())
+    clocks = clocks or Clocks(torch.get_num_threads())
+    times = Times(clocks.threads)
     order = np.random.default_rng(seed).permutation(len(split))
     for place in devices:
         for entrant in entrants:
@@ -95,14 +82,58 @@ def time_seed(
             whole = wanted[: len(wanted) // batch_size * batch_size]
             batches = batches_of(entrants[0].model, split, whole, batch_size, place)
             for entrant in entrants:
-                contenders += _contenders(entrant, place, batch_size, batches, times)
+                contenders += _contenders(entrant, place, batch_size, batches, times, clocks)
         unique = {contender.twin: contender for contender in contenders}
-        with reporter.task(f"latency seed {seed} on {place.type}: {len(unique)} paths x {rounds} rounds") as update:
-            timed = time_rounds(list(unique.values()), device=place, rounds=rounds, progress=update)
-        found = dict(zip(unique, timed, strict=True))
-        for contender in contenders:
-            times.timings[contender.key] = found[contender.twin]
+        judge = _Judge(contenders, list(unique), times)
+        load, started = machine.load(), clocks.wall()
+        with reporter.task(f"latency seed {seed} on {place.type}: {len(unique)} paths") as update:
+            timings = time_rounds(
+                list(unique.values()),
+                device=place,
+                rounds=rounds,
+                unsettled=judge.unsettled,
+                clocks=clocks,
+                progress=update,
+            )
+        judge.keep(timings)
+        times.facts.append(
+            {"seed": seed, "device": place.type, "threads": clocks.threads, "basis": times.basis(place.type, 1)}
+            | {"load_before": load, "load_after": machine.load(), "others_cores": list(clocks.others)}
+            | {"seconds": round((clocks.wall() - started) / 1e9, 1), "rounds": len(clocks.others)}
+        )
     return times
+
+
+class _Judge:
+    """Who is timed once more: operating points at batch 1 that may not be shown yet, the plain backbone beside them.
+
+    Whoever is settled is timed once more before its rounds end. Ending them the very moment an interval is narrow
+    keeps the lucky ones: in simulation such intervals held the truth 92 times of 100, with one more round 94 to 95.
+    """
+
+    def __init__(self, contenders: list[Contender], twins: list[Hashable], times: Times) -> None:
+        self.contenders, self.times = contenders, times
+        self.place = {twin: i for i, twin in enumerate(twins)}
+        alone = [c for c in contenders if c.key[3] == 1 and not c.key[4].startswith("exit_")]
+        self.plain = {self.place[c.twin] for c in alone if c.key[0] == BACKBONE}
+        self.open = [c for c in alone if c.key[0] != BACKBONE]
+
+    def keep(self, timings: list[Timing]) -> None:
+        """Put readings where they belong."""
+        for contender in self.contenders:
+            self.times.timings[contender.key] = timings[self.place[contender.twin]]
+
+    def unsettled(self, timings: list[Timing]) -> set[int]:
+        """Places of those that were not settled a round ago."""
+        self.keep(timings)
+        last = {self.place[contender.twin] for contender in self.open}
+        self.open = [contender for contender in self.open if self._loud(contender)]
+        return last | self.plain if last else set()
+
+    def _loud(self, contender: Contender) -> bool:
+        label, device, _, _, path = contender.key
+        found = self.times.speedup(label, device, path)
+        return found is not None and found.again
 
 
 def energy_rows(
@@ -114,9 +145,10 @@ def energy_rows(
         entrant.model.to(device)
     rows = np.arange(len(split) // batch_size * batch_size) if len(split) >= batch_size else np.arange(len(split))
     batches = batches_of(entrants[0].model, split, rows, batch_size, device)
-    times = Times({}, {}, torch.get_num_threads())
+    clocks = Clocks(torch.get_num_threads())
+    times = Times(clocks.threads)
     found = []
-    contenders = [c for e in entrants for c in _contenders(e, device, batch_size, batches, times)]
+    contenders = [c for e in entrants for c in _contenders(e, device, batch_size, batches, times, clocks)]
     asked = [c for c in contenders if c.key[2] != "wait" and not c.key[4].startswith(("exit_", "fixed_"))]
     with reporter.task(f"energy seed {seed}: {len(asked)} windows") as update, torch.inference_mode():
         for done, contender in enumerate(asked, 1):
@@ -137,26 +169,33 @@ def energy_rows(
 
 
 def _contenders(
-    entrant: Entrant,
-    place: torch.device,
-    batch_size: int,
-    batches: Batches,
-    times: Times,
+    entrant: Entrant, place: torch.device, batch_size: int, batches: Batches, times: Times, clocks: Clocks
 ) -> list[Contender]:
     model, rule = entrant.model, entrant.rule
 
-    def one(scenario: str, path: str, run: Run, some: Batches | None = None, knob: float | None = None) -> Contender:
+    def one(
+        scenario: str,
+        path: str,
+        run: Run,
+        some: Batches = batches,
+        knob: float | None = None,
+        stopwatch: Stopwatch | None = None,
+    ) -> Contender:
         key = (entrant.label, place.type, scenario, batch_size, path)
         if knob is not None:
             times.knobs[key] = knob
-        return Contender(key, run, some or batches, (*key[:4], path if knob is None else knob))
+        times.expected[key] = entrant.expected.get(path, Expected())
+        times.ids[key] = np.stack([ids.numpy(force=True) for _, ids in some])
+        return Contender(key, run, some, (*key[:4], path if knob is None else knob), stopwatch)
 
     scenario = "single" if batch_size == 1 else "batch"
     if rule is None:
         return [one(scenario, entrant.path, lambda inputs, ids: model.backbone.plain(inputs))]
     found = []
     for target, knob in entrant.knobs.items():
-        found.append(one(scenario, target, partial(_dynamic, model, rule, knob, False), knob=knob))
+        watch = Stopwatch(rule, clocks) if batch_size > 1 else None
+        run = partial(_dynamic, model, watch or rule, knob, False)
+        found.append(one(scenario, target, run, knob=knob, stopwatch=watch))
         if batch_size > 1:
             found.append(one("wait", target, partial(_dynamic, model, rule, knob, True), knob=knob))
     if batch_size == 1:

@@ -1,28 +1,30 @@
-"""Wall-clock latency of inference that really stops early.
+"""Latency of inference that really stops early, by rounds in which everybody takes turns.
 
 Scenarios, after MLPerf: ``single`` (one sample at a time, single-stream), ``batch`` (rows leave as they finish) and
 ``wait`` (the batch waits for its hardest row), both offline. Every contender sees the same real samples in the same
 order. They take turns a few batches at a time, each turn begun with a batch that is not timed, the order of contenders
-changing, so that a slow second of the machine falls on all of them alike. A sample's time is its median over rounds,
-which what interrupted one of them does not move. Raw times are kept; nothing is dropped.
+changing, so that a slow second of the machine falls on all of them alike. Rounds go on for whoever is not settled.
+Beside the wall clock stand CPU time and context switches of every batch. Raw readings are kept; nothing is dropped.
 """
 
 from __future__ import annotations
 
 import gc
-import time
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
 from eebench.api import Inputs
-from eebench.measure.statistics import noise_flag
+from eebench.engine.model import Decision
+from eebench.timing.clocks import Clocks, Stopwatch
+from eebench.timing.readings import Timing
 
-__all__ = ["TURN", "Contender", "Key", "Timing", "time_rounds"]
+__all__ = ["TURN", "Contender", "Key", "Rounds", "answers_of", "time_rounds"]
 
 TURN = 8  # batches a contender runs before it is the next one's turn
 
@@ -37,114 +39,209 @@ class Contender:
     """Something to time: ``run(inputs, ids)`` on one batch. ``key`` names it in the record.
 
     Contenders of one ``twin`` are the same inference under several names (two targets may choose one knob): whoever
-    lists them times one and copies.
+    lists them times one and copies. A ``stopwatch`` says when each decision was made, where rows have their answers
+    before the batch is done.
     """
 
     key: Key
     run: Run
     batches: Sequence[tuple[Inputs, torch.Tensor]]
     twin: Hashable
+    stopwatch: Stopwatch | None = None
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Raw times of one contender, milliseconds a sample, (rounds, batches)."""
+class Rounds:
+    """How often: every contender ``least`` times, then whoever is not settled, up to ``most`` times.
 
-    wall_ms: np.ndarray
-    device_ms: np.ndarray | None  # CUDA events; None on the CPU
-    syncs: float | None  # host synchronisations a sample; None on the CPU
+    No round is begun once ``seconds`` have gone and everybody had the least.
+    """
 
-    def summary(self) -> dict[str, float | int | bool | None]:
-        """The columns of latency.csv: the mean over batches of each one's median over rounds, percentiles over all."""
-        p50, p90, p95, p99 = np.percentile(self.wall_ms, (50, 90, 95, 99))
-        low, high = np.percentile(self.wall_ms, (25, 75))
-        return {
-            "mean_ms": float(np.median(self.wall_ms, 0).mean()),
-            "p50_ms": float(p50),
-            "p90_ms": float(p90),
-            "p95_ms": float(p95),
-            "p99_ms": float(p99),
-            "iqr_ms": float(high - low),
-            "device_ms": None if self.device_ms is None else float(np.median(self.device_ms, 0).mean()),
-            "syncs": self.syncs,
-            "n": int(self.wall_ms.size),
-            "noisy": bool(noise_flag(self.wall_ms.mean(1))) if len(self.wall_ms) > 1 else True,
-        }
+    least: int = 3
+    most: int = 15
+    seconds: float = 60.0
+
+
+_Stamps = list[tuple[float, float]]
+"""(wall, CPU) milliseconds from a batch's start to each decision."""
+
+
+@dataclass
+class _Kept:
+    """Readings of one contender so far: a list a round, of one entry a batch."""
+
+    wall: list[list[float]] = field(default_factory=list)
+    cpu: list[list[float]] = field(default_factory=list)
+    switches: list[list[tuple[int, int]]] = field(default_factory=list)
+    device: list[list[float]] = field(default_factory=list)
+    waits: list[list[np.ndarray]] = field(default_factory=list)
+    exits: list[list[np.ndarray]] = field(default_factory=list)
+    answers: list[list[np.ndarray]] = field(default_factory=list)
+    crowded: list[bool] = field(default_factory=list)
+    syncs: float | None = None
+
+    def columns(self) -> list[list[list[Any]]]:
+        return [self.wall, self.cpu, self.switches, self.device, self.waits, self.exits, self.answers]
 
 
 def time_rounds(
     contenders: Sequence[Contender],
     *,
     device: torch.device,
-    rounds: int = 5,
+    rounds: Rounds = Rounds(),
+    unsettled: Callable[[list[Timing]], Collection[int]] = lambda timings: (),
     warm_up: int = 3,
+    clocks: Clocks | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Timing]:
-    """Time every contender in every round.
+    """Time every contender in rounds.
 
     Args:
         contenders: what to time; all models in eval mode on ``device``.
         device: where they run; on CUDA each batch ends with a synchronisation, and device time is taken by events.
-        rounds: how often each contender's batches are gone through.
+        rounds: how many.
+        unsettled: which contenders, by position, to time once more; asked after each round from the last but one of
+            the least on, and heeded from the least on.
         warm_up: batches run and thrown away per contender first (kernels, allocations).
-        progress: called with (turns done, in all).
+        clocks: to read; made for torch's threads when not given.
+        progress: called with (turns done, turns of the rounds that are certain).
 
     Returns:
-        One Timing a contender, in order.
+        One Timing a contender, in order; who settled earlier has fewer rounds, the first ones.
     """
-    cuda = device.type == "cuda"
-    time_one = _time_cuda if cuda else _time_cpu
-    walls = [np.empty((rounds, len(c.batches))) for c in contenders]
-    devices = [np.empty((rounds, len(c.batches))) for c in contenders] if cuda else None
-    syncs: list[float | None] = [None] * len(contenders)
+    clocks = clocks or Clocks(torch.get_num_threads())
+    work = _Work(contenders, device, clocks)
+    started, done = clocks.wall(), 0
+    going = set(range(len(contenders)))
     with torch.inference_mode(), _no_gc():
-        for i, contender in enumerate(contenders):
-            for turn in range(warm_up):
+        work.warm_up(warm_up)
+        clocks.look_around()
+        for number in range(max(rounds.least, rounds.most)):
+            turns = list(_turns([len(c.batches) if i in going else 0 for i, c in enumerate(contenders)], number))
+            total = done + len(turns) * max(1, rounds.least - number)
+            work.begin_round(going)
+            for i, some in turns:
+                work.turn(i, some)
+                done += 1
+                progress(done, total)
+            work.end_round(going)
+            if number + 1 < rounds.least - 1:
+                continue
+            asked = set(unsettled([work.timing(i) for i in range(len(contenders))]))
+            if number + 1 < rounds.least:
+                continue
+            going = asked
+            if not going or (clocks.wall() - started) / 1e9 >= rounds.seconds:
+                break
+    return [work.timing(i) for i in range(len(contenders))]
+
+
+class _Work:
+    """Runs batches, reads the clocks, and keeps what they say."""
+
+    def __init__(self, contenders: Sequence[Contender], device: torch.device, clocks: Clocks) -> None:
+        self.contenders, self.device, self.clocks = contenders, device, clocks
+        self.cuda = device.type == "cuda"
+        self.counts = not self.cuda and clocks.threads == 1 and clocks.fine()
+        self.kept = [_Kept() for _ in contenders]
+
+    def warm_up(self, batches: int) -> None:
+        for contender, kept in zip(self.contenders, self.kept, strict=True):
+            for turn in range(batches):
                 contender.run(*contender.batches[turn % len(contender.batches)])
-            if cuda:
-                syncs[i] = _count_syncs(contender)
-        turns = list(_turns([len(c.batches) for c in contenders], rounds))
-        for done, (number, i, some) in enumerate(turns, 1):
-            contender = contenders[i]
-            contender.run(*contender.batches[some.start])  # not timed: weights and code come back into the caches
-            for j in some:
-                inputs, ids = contender.batches[j]
-                wall, on_device = time_one(contender.run, inputs, ids)
-                walls[i][number, j] = wall / len(ids)
-                if devices is not None:
-                    devices[i][number, j] = on_device / len(ids)
-            progress(done, len(turns))
-    return [Timing(walls[i], None if devices is None else devices[i], syncs[i]) for i in range(len(contenders))]
+            if self.cuda:
+                kept.syncs = _count_syncs(contender)
+
+    def begin_round(self, going: Collection[int]) -> None:
+        for i in going:
+            for column in self.kept[i].columns():
+                column.append([])
+
+    def turn(self, i: int, some: range) -> None:
+        """A few batches of one contender, one more before them that is not timed: weights and code come back."""
+        contender, kept = self.contenders[i], self.kept[i]
+        contender.run(*contender.batches[some.start])
+        results = [self._one(contender, kept, *contender.batches[j]) for j in some]
+        for back, (result, decided) in enumerate(results, -len(some)):  # now: nothing stands between two readings
+            if isinstance(result, Decision):
+                self._look(kept, result, None if contender.stopwatch is None else decided, back)
+
+    def _one(self, contender: Contender, kept: _Kept, inputs: Inputs, ids: torch.Tensor) -> tuple[object, _Stamps]:
+        clocks, watch = self.clocks, contender.stopwatch
+        if watch is not None:
+            watch.start()
+        if self.cuda:
+            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            torch.cuda.synchronize()
+        before, cpu, wall = clocks.switches(), clocks.cpu(), clocks.wall()
+        if self.cuda:
+            begin.record()
+        result = contender.run(inputs, ids)
+        if self.cuda:
+            end.record()
+            end.synchronize()
+        wall_end, cpu_end, after = clocks.wall(), clocks.cpu(), clocks.switches()
+        kept.wall[-1].append((wall_end - wall) / 1e6)
+        kept.cpu[-1].append((cpu_end - cpu) / 1e6)
+        if self.cuda:
+            kept.device[-1].append(begin.elapsed_time(end))
+        if before is not None and after is not None:
+            kept.switches[-1].append((after[0] - before[0], after[1] - before[1]))
+        decided = [] if watch is None else [((w - wall) / 1e6, (c - cpu) / 1e6) for w, c in watch.stamps]
+        return result, decided
+
+    def _look(self, kept: _Kept, result: Decision, decided: _Stamps | None, back: int) -> None:
+        """Where the samples stopped, what they were answered and when; ``back``: whose readings, from the end."""
+        exits, logits = result.exit.numpy(), result.logits
+        kept.exits[-1].append(exits)
+        kept.answers[-1].append(answers_of(logits))
+        if decided is not None:  # whoever is last has its answer when the batch is done
+            ends = (kept.wall[-1][back], kept.cpu[-1][back])
+            kept.waits[-1].append(np.array([*decided[: exits.max()], ends])[exits].T)
+
+    def end_round(self, going: Collection[int]) -> None:
+        crowded = self.clocks.crowded()
+        for i in going:
+            self.kept[i].crowded.append(crowded)
+
+    def timing(self, i: int) -> Timing:
+        """What was read of one contender so far."""
+        kept, size = self.kept[i], len(self.contenders[i].batches[0][1])
+
+        def array(column: list[list[Any]]) -> np.ndarray | None:
+            return np.array(column) if column and column[0] else None
+
+        waits = array(kept.waits)
+        device = array(kept.device)
+        return Timing(
+            np.array(kept.wall) / size,
+            np.array(kept.cpu) / size,
+            size,
+            self.counts,
+            np.array(kept.crowded),
+            array(kept.switches),
+            None if device is None else device / size,
+            kept.syncs,
+            None if waits is None else waits[:, :, 0],
+            None if waits is None else waits[:, :, 1],
+            array(kept.exits),
+            array(kept.answers),
+        )
 
 
-def _turns(lengths: Sequence[int], rounds: int) -> Iterator[tuple[int, int, range]]:
-    """(round, contender, its batches): who is first changes from block to block, and every second round goes back."""
-    starts = range(0, max(lengths, default=0), TURN)
-    for number in range(rounds):
-        for block, start in enumerate(starts):
-            here = [i for i, length in enumerate(lengths) if length > start]
-            shift = (number * len(starts) + block) * len(here) // max(rounds * len(starts), 1)
-            order = here[shift:] + here[:shift]
-            for i in order if (number + block) % 2 == 0 else reversed(order):
-                yield number, i, range(start, min(start + TURN, lengths[i]))
+def answers_of(logits: torch.Tensor) -> np.ndarray:
+    """(B,) what logits (B, K) answer: a class, or with one output a value."""
+    return (logits[:, 0].float() if logits.shape[1] == 1 else logits.argmax(1)).numpy(force=True)
 
 
-def _time_cpu(run: Run, inputs: Inputs, ids: torch.Tensor) -> tuple[float, float]:
-    start = time.perf_counter_ns()
-    run(inputs, ids)
-    return (time.perf_counter_ns() - start) / 1e6, 0.0
-
-
-def _time_cuda(run: Run, inputs: Inputs, ids: torch.Tensor) -> tuple[float, float]:
-    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    torch.cuda.synchronize()
-    start = time.perf_counter_ns()
-    begin.record()
-    run(inputs, ids)
-    end.record()
-    end.synchronize()
-    wall = (time.perf_counter_ns() - start) / 1e6
-    return wall, begin.elapsed_time(end)
+def _turns(lengths: Sequence[int], number: int) -> Iterator[tuple[int, range]]:
+    """One round as (contender, its batches): who is first changes with round and block, every second goes back."""
+    for block, start in enumerate(range(0, max(lengths, default=0), TURN)):
+        here = [i for i, length in enumerate(lengths) if length > start]
+        order = here if (number + block) % 2 == 0 else here[::-1]
+        shift = (number + block) % len(here)
+        for i in order[shift:] + order[:shift]:
+            yield i, range(start, min(start + TURN, lengths[i]))
 
 
 def _count_syncs(contender: Contender) -> float:

@@ -8,10 +8,8 @@ from scipy import stats
 
 from eebench.measure import (
     Interval,
-    bootstrap_ratio,
     mann_whitney,
     mean_std,
-    noise_flag,
     overlap,
     paired_bootstrap,
     score,
@@ -159,40 +157,6 @@ def test_a_contrast_with_itself_is_nothing():
     assert (found.estimate, found.low, found.high) == pytest.approx((0, 0, 0))
 
 
-@pytest.mark.parametrize("block", [1, 8])
-def test_ratio_by_loop(block):
-    rng = np.random.default_rng(0)
-    baseline = rng.gamma(20, size=(4, 60))
-    method = baseline / 1.5 * rng.gamma(50, 1 / 50, size=(4, 60))
-    got = bootstrap_ratio(baseline, method, n=4000, block=block)
-    draws = []
-    for _ in range(4000):
-        blocks = rng.integers(-(-60 // block), size=-(-60 // block))
-        samples = np.concatenate([np.arange(block * b, min(block * (b + 1), 60)) for b in blocks])
-        draws.append(np.median(baseline[:, samples], 0).mean() / np.median(method[:, samples], 0).mean())
-    low, high = np.quantile(draws, (0.025, 0.975))
-    assert got.estimate == pytest.approx(np.median(baseline, 0).mean() / np.median(method, 0).mean())
-    assert got.low == pytest.approx(low, abs=0.1 * (high - low))
-    assert got.high == pytest.approx(high, abs=0.1 * (high - low))
-
-
-def test_a_slow_round_cancels_because_it_is_shared():
-    baseline = np.random.default_rng(0).gamma(20, size=(5, 80)) * np.array([[1], [1], [3], [1], [2]])
-    exact = bootstrap_ratio(baseline, baseline / 2)
-    assert (exact.estimate, exact.low, exact.high) == pytest.approx((2, 2, 2))
-    one_round = bootstrap_ratio(baseline[0], baseline[0] / 2)
-    assert one_round.estimate == pytest.approx(2)
-
-
-def test_an_interruption_of_one_side_moves_no_speedup():
-    times = np.random.default_rng(0).gamma(200, size=(5, 80))
-    interrupted = times.copy()
-    interrupted[2, 10:30] *= 20
-    found = bootstrap_ratio(interrupted, times)
-    assert found.estimate == pytest.approx(1, abs=0.01)
-    assert found.high < 1.02
-
-
 def test_mean_std():
     spread = mean_std([0.8, 0.9, 1.0])
     assert (spread.mean, spread.std, spread.n) == (pytest.approx(0.9), pytest.approx(0.1), 3)
@@ -207,14 +171,6 @@ def test_overlap():
     assert overlap(Interval(0.5, 0.45, 0.55), a)
     assert not overlap(a, Interval(0.7, 0.61, 0.8))
     assert not overlap(Interval(0.7, 0.61, 0.8), a)
-
-
-def test_noise_flag_by_hand():
-    assert not noise_flag([10, 10, 10.5, 9.5, 10])  # quartiles 10, 10
-    assert not noise_flag([9.5, 10, 10.5, 10.4, 9.6])  # IQR .8 of 10
-    assert noise_flag([8, 10, 12, 9, 11])  # IQR 2 of 10
-    assert noise_flag([9.5, 10, 10.5], limit=0.04)
-    assert not noise_flag([10])
 
 
 def test_mann_whitney_equals_counting_pairs():
@@ -233,11 +189,7 @@ def test_mann_whitney_equals_counting_pairs():
         lambda: paired_bootstrap([1], [1], n=0),
         lambda: paired_bootstrap([1], [1], level=1),
         lambda: paired_bootstrap([[1], [2]], [[1], [2]]),  # columns need a statistic
-        lambda: bootstrap_ratio([1, 2], [1]),
-        lambda: bootstrap_ratio([1, 2], [1, 0]),
-        lambda: bootstrap_ratio([[[1.0]]], [[[1.0]]]),
         lambda: mean_std([]),
-        lambda: noise_flag([0, 1]),
         lambda: mann_whitney([], [1]),
         lambda: score_drop("accuracy", [0, 1], [0, 1, 1], [0, 1, 1]),
         lambda: score_drop("mcc", [0, 1], [0, 1, 1], [0, 1, 1]),

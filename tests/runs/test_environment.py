@@ -12,7 +12,7 @@ import torch
 
 import eebench
 from eebench.runs import environment
-from eebench.runs.environment import OPTIONAL, describe, hold_memory, versions
+from eebench.runs.environment import OPTIONAL, computing, describe, hold_memory, versions
 
 
 def test_versions_are_the_installed_ones():
@@ -31,6 +31,7 @@ def test_describe():
     found = describe("cpu")
     assert found["threads"] == torch.get_num_threads()
     assert found["cores"] == os.cpu_count()
+    assert found["waiting_threads"] in ("sleep", "spin")
     assert found["gpu"] is None
     assert found["cpu"]
     assert json.dumps(found)
@@ -57,3 +58,31 @@ def test_memory_is_held_only_where_glibc_is(monkeypatch):
     monkeypatch.setattr(environment.sys, "platform", "darwin")
     assert not hold_memory()
     assert describe()["malloc"] == "default"
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield before
+    torch.set_num_threads(before)
+
+
+def test_threads_are_as_asked_for_and_given_back(threads):
+    with computing(threads + 1) as remarks:
+        assert torch.get_num_threads() == threads + 1
+        assert all(remark.startswith(f"{threads + 1} threads: the machine is busy") for remark in remarks)
+    assert torch.get_num_threads() == threads
+
+
+def test_a_run_that_goes_on_computes_with_the_threads_it_began_with(threads, tmp_path, monkeypatch):
+    memory = tmp_path / "threads.json"
+    monkeypatch.setattr(environment.machine, "free_threads", lambda most: (most + 2, "others use this machine"))
+    with computing(None, memory) as remarks:
+        assert torch.get_num_threads() == threads + 2
+        assert remarks == [f"{threads + 2} threads: others use this machine"]
+    monkeypatch.setattr(environment.machine, "free_threads", lambda most: (1, "now there are more of them"))
+    with computing(None, memory) as remarks:
+        assert torch.get_num_threads() == threads + 2
+        assert remarks == [f"{threads + 2} threads: as this run began with"]
+    with computing(None) as remarks:
+        assert remarks == ["1 thread: now there are more of them"]

@@ -1,6 +1,7 @@
 """Live inference against the replay: rules that only replay well are found out before anything of theirs is shown."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import eebench
 from eebench.api import Task
 from eebench.engine.model import EarlyExitModel
 from eebench.engine.trace import collect
+from eebench.measure.calibration import deployed
 from eebench.measure.replay import replay
 from eebench.parts import LinearExit
 from eebench.plugins.tiny import tiny_backbone, tiny_data
@@ -46,16 +48,18 @@ def made(rule):
     exits = {b: LinearExit(backbone.layouts[0], 4) for b in (1, 2, 3)}
     model = EarlyExitModel(backbone, exits).eval().requires_grad_(False)
     split = tiny_data("vit", TASK, 40).test
-    seen = collect(model, rule, split, TASK, device=CPU).seen
+    trace = collect(model, rule, split, TASK, device=CPU)
+    seen, of = trace.seen, SimpleNamespace(predictions=lambda exits: deployed(trace.prediction, exits))
     points = []
     for knob in np.quantile(seen["score"], (0.3, 0.6, 0.9)):
-        points.append(Point("dynamic", float(knob), replay(rule, seen, float(knob)), {}, None))
+        points.append(Point("dynamic", float(knob), replay(rule, seen, float(knob)), {}, of))
     return model, rule, split, points
 
 
 def test_an_honest_rule_stops_live_where_it_replayed():
     found = compare_live(*made(Confidence()), (1, 8), seed=0)
     assert found.compared == 3 * 2 * SAMPLES
+    assert found.answers == 0
     assert found.differ <= 1  # a score that lies on the threshold itself
 
 
@@ -63,6 +67,17 @@ def test_an_honest_rule_stops_live_where_it_replayed():
 def test_a_rule_that_deploys_otherwise_is_found_out(rule):
     with pytest.raises(ValueError, match="samples stop elsewhere than in the replay"):
         compare_live(*made(rule), (1, 8), seed=0)
+
+
+def test_other_answers_at_the_same_exits_are_found_out():
+    model, rule, split, points = made(Confidence())
+    for head in model.exits.children():
+        if isinstance(head, LinearExit):
+            with torch.no_grad():  # turned around: as sure as before, of something else
+                head.classifier.weight.copy_(head.classifier.weight.roll(1, 0))
+                head.classifier.bias.copy_(head.classifier.bias.roll(1, 0))
+    with pytest.raises(ValueError, match="are answered otherwise than in the replay"):
+        compare_live(model, rule, split, points, (1, 8), seed=0)
 
 
 PLUGIN = """
@@ -119,3 +134,5 @@ def test_one_bad_plugin_leaves_the_others_their_run(tmp_path):
     record = json.loads((tmp_path / "r" / next((tmp_path / "r").iterdir()).name / "run.json").read_text())
     live = next(cell["live"] for cell in record["cells"] if cell["label"].startswith("pabee"))
     assert live["compared"] >= SAMPLES
+    assert live["timed"]["compared"] > 0
+    assert live["timed"]["differ"] <= live["timed"]["compared"] // 10

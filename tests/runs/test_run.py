@@ -177,22 +177,27 @@ def test_latency_is_measured_in_the_same_rounds_and_raw_times_are_kept(smoke):
     latency, points = smoke.tables["latency"], smoke.tables["operating_points"]
     assert set(latency["device"]) >= {"cpu"}
     raw = np.load(smoke.path / "latency-s0.npz")
-    assert set(raw.files) == {
-        f"{row.method}|{row.device}|{row.scenario}|{row.batch_size}|{row.path}" for row in latency.itertuples()
-    }
+    names = {f"{row.method}|{row.device}|{row.scenario}|{row.batch_size}|{row.path}" for row in latency.itertuples()}
+    assert set(raw.files) == names | {f"{name}|cpu" for name in names}
     for row in latency.itertuples():
         times = raw[f"{row.method}|{row.device}|{row.scenario}|{row.batch_size}|{row.path}"]
         assert row.n == times.size
-        assert row.mean_ms == pytest.approx(np.median(times, 0).mean())
-        assert row.p50_ms == pytest.approx(np.median(times))
+        assert row.rounds == len(times)
+        if row.path not in TARGETS:  # those are weighted by exits
+            assert row.wall_ms == pytest.approx(np.median(times, 0).mean())
+        assert row.mean_ms == (row.wall_ms if row.basis == "wall" else row.cpu_ms)
         assert (times > 0).all()
     plain = raw["backbone|cpu|single|1|plain"]
-    assert plain.shape == (2, 8)  # smoke: two rounds; eight samples were asked for
+    assert plain.shape[1] == 8  # eight samples were asked for
+    assert len(plain) >= 2
     for _, point in points[points["kind"] == "dynamic"].iterrows():
         mine = raw[f"{point['method']}|cpu|single|1|{point['target']}"]
-        assert mine.shape == plain.shape
-        assert point["speedup_cpu"] == pytest.approx(plain.mean() / mine.mean())
-        assert point["speedup_cpu_low"] <= point["speedup_cpu"] <= point["speedup_cpu_high"]
+        assert mine.shape[1] == plain.shape[1]
+        assert np.isfinite(point["speedup_cpu"]) != (point["withheld_cpu"] == point["withheld_cpu"])
+        assert np.isnan(point["speedup_cpu_low"]), "eight samples are one turn"
+    (timing,) = json.loads((smoke.path / "run.json").read_text())["timing"]
+    assert timing["rounds"] == len(plain) == len(timing["others_cores"])
+    assert set(latency["basis"]) == {timing["basis"]}
     assert points.loc[points["kind"].isin(["random", "oracle"]), "speedup_cpu"].isna().all()
 
 
@@ -282,7 +287,8 @@ def test_a_sister_run_takes_what_is_there_and_trains_the_rest(smoke, copied):
         assert {0.2, 0.6} < knobs
         assert len(knobs) == 3  # and the one at which nobody stops
         assert set(numbers(latency, seed=seed)["scenario"]) == {"single", "batch", "wait"}
-        assert numbers(points, seed=seed, kind="dynamic")["speedup_cpu"].notna().all()
+        dynamic = numbers(points, seed=seed, kind="dynamic")
+        assert (dynamic["speedup_cpu"].notna() | dynamic["withheld_cpu"].notna()).all()
         assert (outcome.path / f"latency-s{seed}.npz").exists()
         plain = numbers(curves, kind="plain", split="test", seed=seed)["score"].item()
         mine = numbers(points, seed=seed)

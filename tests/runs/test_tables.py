@@ -12,7 +12,7 @@ from eebench.measure.costs import Costs
 from eebench.rules import Above
 from eebench.runs.choose import Chooser
 from eebench.runs.summaries import conformal_rows, summary_rows
-from eebench.runs.tables import attach_speedups, frontier_of, knob_values, score_method, score_plain, score_static
+from eebench.runs.tables import frontier_of, knob_values, score_method, score_plain, score_static
 from eebench.schema import TABLES
 from eebench.targets import Target
 
@@ -255,26 +255,3 @@ def test_a_rule_may_name_a_knob_value_twice():
     doubled.grid = lambda seen: [0.5, 0.5, 1.0]
     result, _ = scored(trace(1), trace(2), doubled)
     assert len(result.chosen["random"]) == len(TARGETS)
-
-
-def test_measured_speedups_go_to_the_rows_they_were_measured_for():
-    rows = [
-        {"method": "ours", "seed": 1, "kind": "dynamic", "target": "macs_50", "knob": 0.5},
-        {"method": "ours", "seed": 1, "kind": "fixed", "target": "macs_50", "knob": 2},
-        {"method": "ours", "seed": 1, "kind": "oracle", "target": "macs_50", "knob": None},
-        {"method": "ours", "seed": 2, "kind": "dynamic", "target": "macs_50", "knob": 0.5},
-        {"method": "ours", "seed": 1, "kind": "dynamic", "target": "macs_25", "knob": 0.4},
-        {"method": "static", "seed": 1, "kind": "static", "target": "macs_25", "knob": 3},
-    ]
-    timed = {("ours", "cpu", "macs_50"): (2.0, 1.8, 2.2), ("ours", "cpu", "fixed_2"): (1.5, 1.4, 1.6)}
-    timed["static", "cpu", "blocks_3"] = (3.9, 3.8, 4.0)
-
-    class Times:
-        def speedup(self, label, device, path):
-            found = timed.get((label, device, path))
-            return None if found is None else SimpleNamespace(estimate=found[0], low=found[1], high=found[2])
-
-    attach_speedups(rows, Times(), 1)
-    assert [row.get("speedup_cpu") for row in rows] == [2.0, 1.5, None, None, None, 3.9]
-    assert (rows[0]["speedup_cpu_low"], rows[0]["speedup_cpu_high"]) == (1.8, 2.2)
-    assert all("speedup_gpu" not in row for row in rows)

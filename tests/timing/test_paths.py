@@ -1,5 +1,8 @@
 """Who is timed on which path, on which samples, and the rows and speed-ups that come of it."""
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +12,14 @@ from eebench.engine.model import EarlyExitModel
 from eebench.parts import LinearExit
 from eebench.plugins.tiny import tiny_backbone, tiny_data
 from eebench.progress import Reporter
+from eebench.record import TimingFacts
 from eebench.rules import Confidence
-from eebench.schema import TABLES
 from eebench.timing import paths as timing
-from eebench.timing.paths import Entrant, Times, time_seed
-from eebench.timing.rounds import Timing
+from eebench.timing.paths import Entrant, time_seed
+from eebench.timing.readings import Timing
+from eebench.timing.rounds import Rounds, time_rounds
+from eebench.timing.times import Expected
+from tests.timing.fake import FakeClocks
 
 KNOBS = {"drop_1": 0.9, "macs_75": 0.5, "macs_50": 0.5, "macs_25": 0.4}
 FIXED = {"drop_1": 4, "macs_75": 2, "macs_50": 2, "macs_25": 2}
@@ -35,11 +41,10 @@ def race(entrants, monkeypatch):
     def run(batch_sizes=(1,), samples=8, seed=0):
         listed = []
 
-        def instead(contenders, *, device, rounds, progress):
+        def instead(contenders, *, device, rounds, unsettled, clocks, progress):
             listed.extend(contenders)
-            return [
-                Timing(np.full((rounds, len(c.batches)), float(i)), None, None) for i, c in enumerate(contenders, 1)
-            ]
+            ms = [np.full((rounds.least, len(c.batches)), float(i)) for i, c in enumerate(contenders, 1)]
+            return [Timing(wall, wall) for wall in ms]
 
         monkeypatch.setattr(timing, "time_rounds", instead)
         times = time_seed(
@@ -47,9 +52,10 @@ def race(entrants, monkeypatch):
             tiny_data("vit", Task(classes=3), 40).test,
             device=torch.device("cpu"),
             samples=samples,
-            rounds=2,
+            rounds=Rounds(2, 2),
             batch_sizes=batch_sizes,
             reporter=Reporter(quiet=True),
+            clocks=FakeClocks(),
             seed=seed,
         )
         return times, listed
@@ -114,37 +120,50 @@ def test_every_path_runs_what_its_name_says(race, entrants):
                 expected = model.forced(inputs, int(path[5:]))
             else:
                 found = found.logits
+                assert (contender.stopwatch is not None) == (scenario == "batch")
                 expected = model.dynamic(inputs, Confidence(), KNOBS[path], ids, wait=scenario == "wait").logits
             torch.testing.assert_close(found, expected)
 
 
-def times_of():
-    held = {
-        ("backbone", "cpu", "single", 1, "plain"): Timing(np.full((3, 10), 4.0), None, None),
-        ("ours", "cpu", "single", 1, "macs_50"): Timing(np.full((3, 10), 1.6), None, None),
-        ("ours", "cpu", "batch", 8, "macs_25"): Timing(np.full((3, 10), 1.0), None, None),
-    }
-    return Times(held, {("ours", "cpu", "single", 1, "macs_50"): 0.5}, 1)
+def test_rounds_go_on_for_noisy_operating_points_and_the_plain_backbone_beside_them(entrants):
+    """A machine on which one path is slow every other round: it, and what it is compared with, go on to the end."""
+    clocks = FakeClocks()
+    entrants = [*entrants, Entrant("smaller", entrants[0].model, None, path="static_2")]
+    expected = {"fixed_2": Expected(bound=2.0)}
+    entrants[1] = Entrant("ours", entrants[1].model, Confidence(), KNOBS, FIXED, expected=expected)
 
+    def time_fake(contenders, **more):
+        return time_rounds([replace(c, run=working(c)) for c in contenders], **more)
 
-def test_a_speedup_is_the_plain_backbones_mean_over_ones_own():
-    found = times_of().speedup("ours", "cpu", "macs_50")
-    assert (found.estimate, found.low, found.high) == pytest.approx((2.5, 2.5, 2.5))
-    assert times_of().speedup("ours", "cpu", "macs_25") is None  # timed in batches only
-    assert times_of().speedup("ours", "cuda", "macs_50") is None
+    def working(contender):
+        calls = itertools.count()
 
+        def run(inputs, ids):
+            path = contender.key[4]
+            slow = 10.0 if path == "fixed_4" and next(calls) // 6 % 2 else 1.0  # five calls a turn of four batches
+            clocks.work(slow * (0.1 if path == "fixed_2" else 1.0))
 
-def test_rows_have_the_documented_columns():
-    rows = times_of().rows(seed=7)
-    assert set().union(*rows) == set(TABLES["latency"])
-    assert [(r["method"], r["path"], r["knob"], r["seed"]) for r in rows] == [
-        ("backbone", "plain", None, 7),
-        ("ours", "macs_50", 0.5, 7),
-        ("ours", "macs_25", None, 7),
-    ]
+        return run
 
-
-def test_raw_times_are_kept_by_name():
-    raw = times_of().raw()
-    assert raw["ours|cpu|single|1|macs_50"].shape == (3, 10)
-    assert len(raw) == 3
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timing, "time_rounds", time_fake)
+        times = time_seed(
+            entrants,
+            tiny_data("vit", Task(classes=3), 40).test,
+            device=torch.device("cpu"),
+            samples=4,
+            rounds=Rounds(3, 6, 60.0),
+            batch_sizes=(1,),
+            reporter=Reporter(quiet=True),
+            clocks=clocks,
+        )
+    rounds = {key[4]: found.rounds for key, found in times.timings.items()}
+    assert rounds["plain"] == rounds["fixed_4"] == 6
+    assert rounds["fixed_2"] == 6, "ten times faster than work left out explains"
+    assert rounds["static_2"] == rounds["exit_1"] == rounds["drop_1"] == 3
+    assert "explains 2.00x" in times.speedup("ours", "cpu", "fixed_2").withheld
+    assert "noisy" in times.speedup("ours", "cpu", "fixed_4").withheld
+    assert times.speedup("smaller", "cpu", "static_2").withheld == ""
+    (facts,) = times.facts
+    assert (facts["device"], facts["basis"], facts["rounds"], facts["others_cores"]) == ("cpu", "wall", 6, [0.0] * 6)
+    assert facts.keys() == set(TimingFacts.model_fields)
