@@ -8,7 +8,7 @@ from typing import Any
 import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from eebench.api import Backbone, Features, Layout
 from eebench.backbones.depth import check_depth, spread_drop_path
@@ -16,8 +16,9 @@ from eebench.errors import UserError
 
 __all__ = ["ViT", "build", "check_patches"]
 
-MICRO: dict[str, Any] = {"embed_dim": 64, "depth": 12, "num_heads": 4, "patch_size": 2, "img_size": 8}
-MICRO["drop_path_rate"] = 0.1  # 1,200 images from scratch: worth about a point of test accuracy
+MICRO: dict[str, Any] = {
+    "embed_dim": 64, "depth": 12, "num_heads": 4, "mlp_ratio": 2.0, "patch_size": 7, "img_size": 28
+}  # fmt: skip
 
 
 class ViT(Backbone):
@@ -105,10 +106,26 @@ def build(name: str, *, outputs: int, image_size: int | None, patch_size: int | 
     net: Any
     if name == "vit_micro":
         net = VisionTransformer(**{**MICRO, **sizes}, in_chans=channels, num_classes=outputs)
+        _xavier(net)
     else:
         net = timm.create_model(name, pretrained=False, num_classes=outputs, in_chans=channels, **sizes)
     check_patches(name, net.patch_embed)
     return ViT(net)
+
+
+def _xavier(net: Any) -> None:
+    """Xavier's uniform initialisation of every linear layer but the classifier, the patch projection being one.
+
+    From scratch on a few thousand images twelve blocks learn far faster from it than from timm's 0.02: 95.6 % against
+    91.6 % on mnist5k after 20 epochs (docs/default-task.md).
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Linear) and module is not net.head:
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+    projection = net.patch_embed.proj
+    nn.init.xavier_uniform_(projection.weight.view(len(projection.weight), -1))
+    nn.init.zeros_(projection.bias)
 
 
 def check_patches(name: str, patch_embed: Any) -> None:

@@ -28,7 +28,7 @@ from eebench.errors import UserError
 def run(
     methods: Methods = None,
     backbone: BackboneName = "vit_micro",
-    dataset: DatasetName = "digits",
+    dataset: DatasetName = "mnist5k",
     seeds: Annotated[str, typer.Option(help="Training seeds: 0,1,2 or 0-2.")] = "0",
     budget: Annotated[str, typer.Option(help="smoke, quick, standard or paper.")] = "quick",
     weights: Annotated[str, typer.Option(help="none, timm, or a .safetensors file or state dict.")] = "none",

@@ -32,8 +32,8 @@ FALL = 1e4  # and the last one is the first divided by this
 
 
 def default_lr(width: int, *, pretrained: bool) -> float:
-    """AdamW learning rate at batch 32: 1e-4 from pre-trained weights, else 1e-3 at 64 channels, falling as 1/sqrt."""
-    return 1e-4 if pretrained else 1e-3 * math.sqrt(64 / max(width, 64))
+    """AdamW's: 1e-4 from pre-trained weights at batch 32, else 2e-3 at 64 channels and batch 64, falling as 1/sqrt."""
+    return 1e-4 if pretrained else 2e-3 * math.sqrt(64 / max(width, 64))
 
 
 def common_recipe(
@@ -45,12 +45,12 @@ def common_recipe(
         width: the backbone's channels at its widest, which the learning rate goes by.
         pretrained: whether the backbone starts from pre-trained weights.
         epochs: passes over the training split.
-        batch_size: 32 when not given.
+        batch_size: 32 from pre-trained weights, else 64, when not given.
         lr: :func:`default_lr` when not given.
     """
     return Recipe(
         epochs=epochs,
-        batch_size=batch_size or 32,
+        batch_size=batch_size or (32 if pretrained else 64),
         lr=lr or default_lr(width, pretrained=pretrained),
         weight_decay=0.01 if pretrained else 0.05,
         warmup=0.1,

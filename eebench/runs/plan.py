@@ -41,11 +41,11 @@ def print_plan(spec: RunSpec, registry: Registry, results: Path) -> None:
         highlight=False,
     )
     per_batch = _seconds_a_batch(prepared)
-    per_sample = per_batch / min(spec.batch_size or 32, len(data.train))
-    table = Table("cell", "phase", "trains", "epochs", "about")
-    total = 0.0
     backbone = prepared.backbone()
     width = max(layout.dim for layout in backbone.layouts)
+    per_sample = per_batch / min(prepared.common_recipe(width).batch_size, len(data.train))
+    table = Table("cell", "phase", "trains", "epochs", "about")
+    total = 0.0
     common = prepared.common_recipe(width)
     cells = [(BACKBONE, BACKBONE, "", [("backbone", True, common)])]
     shallow = {static_label(b): b / prepared.depth for b in spec.static_blocks(prepared.depth)}  # of a batch's time
@@ -89,7 +89,7 @@ def _seconds_a_batch(prepared: Prepared) -> float:
     """Seconds of one training step of the plain backbone: the median of three, after one to warm up."""
     torch.manual_seed(0)
     model = EarlyExitModel(prepared.backbone(), {}).to(prepared.device).train()
-    size = prepared.spec.batch_size or 32
+    size = prepared.common_recipe(max(layout.dim for layout in model.backbone.layouts)).batch_size
     train, lengths = prepared.data.train, lengths_of(model.backbone, prepared.data.train)
     parts = next(steps(train, model.backbone.prepare, size, device=prepared.device, seed=0, lengths=lengths))
     times = []

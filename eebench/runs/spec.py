@@ -60,7 +60,7 @@ BUDGETS = {
         max_samples=128,
         warning="budget smoke trains on 128 samples for one epoch: it shows that everything runs, never who is better",
     ),
-    "quick": Budget(scratch=48_000, pretrained=16_000, min_epochs=2, max_epochs=40),
+    "quick": Budget(scratch=66_000, pretrained=16_000, min_epochs=2, max_epochs=40),
     "standard": Budget(scratch=480_000, pretrained=160_000, min_epochs=10),
     "paper": Budget(scratch=480_000, pretrained=160_000, min_epochs=10),
 }
@@ -73,7 +73,7 @@ class RunSpec(BaseModel):
 
     methods: tuple[str, ...] = ("all",)
     backbone: str = "vit_micro"
-    dataset: str = "digits"
+    dataset: str = "mnist5k"
     seeds: tuple[int, ...] = (0,)
     budget: Literal["smoke", "quick", "standard", "paper"] = "quick"
     weights: str = "none"

@@ -85,14 +85,14 @@ BAD = {  # what is typed → what is said
     "run --methods pabee --threads 0": "--threads",
     "run --methods pabee --latency-batch-sizes 0": "--latency-batch-sizes: must be at least 1",
     "run --methods pabee --device abacus": "'abacus' is no device",
-    "run --methods pabee --image-size 9": "9x9 pixels are no whole number of 2x2 patches",
+    "run --methods pabee --image-size 9": "9x9 pixels are no whole number of 7x7 patches",
     "run --methods pabee --image-size small": "--image-size",
     "run --methods pabee --target price": "--target",
     "run --methods pabee --weights nowhere.safetensors": "no weights file 'nowhere.safetensors'",
     "run --methods pabee --weights words.safetensors": "not a safetensors file",
     "run --methods pabee --weights short.safetensors": "cut short",
     "run --methods pabee --weights misfit.safetensors": "149 missing (cls_token, pos_embed",
-    "run --methods pabee --weights bent.safetensors": "(patch_embed.proj.weight 32x1x2x2 against 64x1x2x2",
+    "run --methods pabee --weights bent.safetensors": "(patch_embed.proj.weight 32x1x7x7 against 64x1x7x7",
     "run --methods pabee --results file": "--results: file is a file",
     "run --methods pabee --reports file": "--reports: file is a file",
     "run --methods pabee --results file/below": "--results: file/below cannot be written to",
@@ -128,7 +128,7 @@ def mishaps(tmp_path_factory):
     from eebench.backbones import create
 
     state = dict(create("vit_micro", outputs=10, channels=1).net.state_dict())
-    save_file({**state, "patch_embed.proj.weight": torch.zeros(32, 1, 2, 2)}, folder / "bent.safetensors")
+    save_file({**state, "patch_embed.proj.weight": torch.zeros(32, 1, 7, 7)}, folder / "bent.safetensors")
     return folder
 
 
@@ -375,6 +375,8 @@ def test_a_dry_run_starts_and_writes_nothing(eebench, here):
 def line_of(smoke, plugin, results, reports):
     words = ["run", "--methods", ",".join(smoke.spec.methods), "--budget", "smoke", "--device", "cpu"]
     words += [
+        "--dataset",
+        "digits",
         "--latency-samples",
         "8",
         "--static",

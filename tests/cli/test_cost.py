@@ -42,7 +42,7 @@ def test_values_are_those_of_the_model(tables):
     net = create("vit_micro", outputs=7)
     (method,) = choose("jei_dnn[positions=4]")
     model = assemble(method.method, net, Task(classes=7)).eval()
-    costs = exit_costs(model, torch.zeros(1, 3, 8, 8))
+    costs = exit_costs(model, torch.zeros(1, 3, 28, 28))
     table = tables["jei_dnn[positions=4]"]
     assert table["params_m"] == round(sum(p.numel() for p in model.parameters()) / 1e6, 4)
     assert table["params_backbone_m"] == round(sum(p.numel() for p in net.parameters()) / 1e6, 4)

@@ -117,7 +117,7 @@ def test_mnist5k_is_mlxtends_split_by_a_hash_of_the_pixels():
     images, targets = mnist_data()
     images = images.astype(np.uint8)
     found = data.load("mnist5k")
-    assert (found.image_size, found.patch_size, found.channels, found.augment) == (28, 4, 1, "shift")
+    assert (found.image_size, found.patch_size, found.channels, found.augment) == (28, 7, 1, "shift")
     oracle = {"train": {}, "val": {}, "test": {}}
     for image, target in zip(images, targets, strict=True):
         share = int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:4], "big") % 100

@@ -60,7 +60,7 @@ def model_of(text, kind="vit"):
 @pytest.mark.parametrize("kind", ["vit", "deit", "vit_micro"])
 def test_a_vit_counts_as_torch_counts_it_but_for_the_norms(kind, fused):
     if kind == "vit_micro":
-        backbone, image = create("vit_micro", outputs=10, channels=1).eval(), torch.zeros(1, 1, 8, 8)
+        backbone, image = create("vit_micro", outputs=10, channels=1).eval(), torch.zeros(1, 1, 28, 28)
     else:
         backbone, image = tiny_backbone(kind, CLASSES).eval(), IMAGE
     assert isinstance(backbone, ViT)

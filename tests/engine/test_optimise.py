@@ -223,8 +223,8 @@ def test_the_optimizer_is_given_these_rates():
 
 
 def test_default_learning_rate():
-    assert default_lr(64, pretrained=False) == default_lr(16, pretrained=False) == 1e-3
-    assert default_lr(256, pretrained=False) == pytest.approx(5e-4)
+    assert default_lr(64, pretrained=False) == default_lr(16, pretrained=False) == 2e-3
+    assert default_lr(256, pretrained=False) == pytest.approx(1e-3)
     assert default_lr(768, pretrained=True) == 1e-4
 
 
@@ -246,7 +246,7 @@ def test_what_is_asked_for_replaces_what_a_recipe_says():
 
 def test_the_common_recipe():
     own = common_recipe(256, pretrained=False, epochs=7)
-    assert own == recipe(7, 32, 5e-4, weight_decay=0.05, warmup=0.1, clip=1.0)
+    assert own == recipe(7, 64, 1e-3, weight_decay=0.05, warmup=0.1, clip=1.0)
     own = common_recipe(256, pretrained=True, epochs=7, batch_size=8, lr=0.5)
     assert own == recipe(7, 8, 0.5, weight_decay=0.01, warmup=0.1, clip=1.0)
 

@@ -262,6 +262,7 @@ def test_a_sister_run_takes_what_is_there_and_trains_the_rest(smoke, copied):
         methods=(label,),
         seeds=(0, 1),
         budget="smoke",
+        dataset="digits",
         device="cpu",
         latency_samples=4,
         latency_batch_sizes=(1, 4),
@@ -420,6 +421,6 @@ def test_a_text_backbone_takes_no_weights_and_no_images(texts, tmp_path):
     model, folder = texts
     with pytest.raises(UserError, match="a text backbone brings its own weights"):
         eebench.run(results=tmp_path, backbone=str(model), dataset=f"csv:{folder}", weights="timm", methods=("pabee",))
-    with pytest.raises(UserError, match="takes text, but data set 'digits' is vision"):
+    with pytest.raises(UserError, match="takes text, but data set 'mnist5k' is vision"):
         eebench.run(results=tmp_path, backbone=str(model), methods=("pabee",))
     assert list(tmp_path.iterdir()) == []

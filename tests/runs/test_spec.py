@@ -86,7 +86,7 @@ def test_whatever_changes_a_result_changes_the_hash():
 @pytest.mark.parametrize(
     ("values", "start"),
     [
-        ({}, "digits-vit_micro-quick-"),
+        ({}, "mnist5k-vit_micro-quick-"),
         ({"dataset": "folder:/some/where/pets/", "backbone": "hf:google/bert"}, "pets-bert-quick-"),
         ({"dataset": "glue/sst2", "backbone": "/models/mine", "budget": "smoke"}, "sst2-mine-smoke-"),
         ({"dataset": "csv:reviews"}, "csv-reviews-vit_micro-quick-"),
@@ -103,7 +103,7 @@ def test_budgets():
     quick = BUDGETS["quick"]
     assert quick.epochs(1200, pretrained=False) == 40
     assert quick.method_epochs(1200, pretrained=False) == 20
-    assert quick.epochs(10_000, pretrained=False) == 5
+    assert quick.epochs(3_305, pretrained=False) == 20
     assert quick.epochs(1_000_000, pretrained=False) == 2
     assert quick.epochs(1_000, pretrained=True) == 16
     assert quick.method_epochs(1_000, pretrained=True) == 16
