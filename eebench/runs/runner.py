@@ -21,6 +21,7 @@ from eebench.runs.cell import Cell
 from eebench.runs.choose import Chooser
 from eebench.runs.environment import computing, hold_memory
 from eebench.runs.finished import read
+from eebench.runs.headlines import Seed, headline_rows, pair_rows, widen
 from eebench.runs.live import Live, compare_live, spread
 from eebench.runs.prepare import Prepared, prepare
 from eebench.runs.record import run_record
@@ -165,6 +166,7 @@ class _Run:
         self.blocks = self.spec.static_blocks(self.depth)
         self.targets = [Target.parse(name) for name in self.spec.targets]
         self.outcome = Outcome(store.path)
+        self.seeds: list[Seed] = []
         self.tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
         self.timing: list[dict[str, Any]] = []  # how it was on each seed and device
 
@@ -183,6 +185,10 @@ class _Run:
         with self.reporter.run(steps):
             for seed in self.spec.seeds:
                 self._seed(seed)
+        judged = (self.targets, self.spec.choose, self.spec.level)
+        with self.reporter.task("intervals over seeds"):
+            self.tables["headlines"] = headline_rows(self.seeds, *judged)
+            self.tables["pairs"], self.tables["tiers"] = pair_rows(self.seeds, self.targets)
         for name, rows in self.tables.items():
             self.store.table(name, rows)
         seconds = time.perf_counter() - clock
@@ -326,6 +332,8 @@ class _Run:
             tables["conformal"] += conformal_rows(scored)
             tables["summary"] += summary_rows(scored, plain, frontier)
             tables["training"] += model.training_rows(len(self.prepared.data.train))
+        self.seeds.append(Seed(seed, {model.scored.label: model.scored for model in models}))
+        widen(tables["operating_points"], self.seeds[-1], self.targets, self.spec.choose, self.spec.level)
         attach_speedups(tables["operating_points"], times, seed)
         tables["latency"] += times.rows(seed)
         raw: dict[str, Any] = dict(times.raw())

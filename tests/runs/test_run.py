@@ -92,15 +92,17 @@ def test_nothing_else_is_left_behind(smoke):
 def test_tables_are_the_files_and_have_the_documented_columns(smoke):
     for name, columns in TABLES.items():
         path = smoke.path / f"{name}.csv"
-        if name in ("energy", "headlines", "pairs", "tiers"):  # measured on GPUs only, or over seeds
+        if name in ("energy",):  # measured on GPUs only
             continue
         assert path.read_text().splitlines()[0].split(",") == list(columns)
         frame = smoke.tables[name]
         assert len(frame) > 0, name
         pd.testing.assert_frame_equal(frame, pd.read_csv(path))
         assert frame.attrs["path"] == str(smoke.path)
-        assert set(frame["method"]) <= {"backbone", "static", *STATIC, *LABELS}
-        assert set(frame["seed"]) == {0}
+        for column in {"method", "method_a", "method_b"} & set(columns):
+            assert set(frame[column]) <= {"backbone", "static", *STATIC, *LABELS}
+        if "seed" in columns:
+            assert set(frame["seed"]) == {0}
 
 
 def test_every_kind_is_in_every_methods_curve(smoke):

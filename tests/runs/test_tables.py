@@ -159,7 +159,7 @@ def test_a_drop_is_against_the_plain_backbone_with_its_interval(both, frontier):
         c = next(c for c in result.chosen[row["kind"]] if c.target == row["target"])
         assert (row["val_score"], row["val_gmacs"]) == (c.val.row["score"], c.val.row["gmacs"])
         assert row["val_drop"] <= row["val_drop_upper"]
-        if row["kind"] in ("dynamic", "fixed"):
+        if row["kind"] == "fixed":
             assert row["drop_low"] <= row["drop"] <= row["drop_high"]
         else:
             assert "drop_low" not in row
