@@ -194,7 +194,9 @@ def drop_certified(lost: ArrayLike, won: ArrayLike, samples: ArrayLike, target: 
         raise ValueError(f"target and level must lie between 0 and 1, not {target} and {level}")
     b, c, n = (np.asarray(x, dtype=np.float64) for x in (lost, won, samples))
     goal = target + ROUNDING
-    found: Mask = (_tango(b, c, n, goal) <= ndtri(1 - level)) & (bdtr(b, n, np.minimum(goal + c / n, 1.0)) <= 1 - level)
+    found: Mask = (_tango(b, c, n, goal) <= ndtri(1 - level)) & (
+        bdtr(b, np.asarray(samples, dtype=np.int64), np.minimum(goal + c / n, 1.0)) <= 1 - level
+    )
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,11 +68,11 @@ def _some(split: Split) -> list[int]:
     return np.unique(np.linspace(0, len(split) - 1, min(SOME, len(split))).astype(int)).tolist()
 
 
-def _items(split: Split, order: list[int]) -> list:
+def _items(split: Split, order: list[int]) -> list[Any]:
     return [split.inputs[i] for i in order]
 
 
-def _same(first: list, second: list) -> bool:
+def _same(first: list[Any], second: list[Any]) -> bool:
     return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(first, second, strict=True))
 
 
@@ -84,7 +85,7 @@ def _repeats(first: Data, again: Data) -> str:
 
 
 def _apart(first: Data, _: Data) -> str:
-    held: dict[str, set] = {}
+    held: dict[str, set[Any]] = {}
     for name, split in _splits(first):
         if name == "train":
             continue
@@ -130,7 +131,7 @@ def _evaluation_stands_still(first: Data, _: Data) -> str:
 def _training_is_seeded(first: Data, _: Data) -> str:
     order, inputs = _some(first.train), first.train.inputs
 
-    def epoch(seed: int, number: int, positions: list[int]) -> list:
+    def epoch(seed: int, number: int, positions: list[int]) -> list[Any]:
         if hasattr(inputs, "set_epoch"):
             inputs.set_epoch(seed, number)
         found = {i: inputs[i] for i in positions}

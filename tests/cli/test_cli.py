@@ -58,7 +58,7 @@ BAD = {  # what is typed → what is said
     "run --methods ''": "--methods: must not be empty",
     "run --methods pabee,pabee": "twice",
     "run --methods pabee[positons=3]": "has no option 'positons'; did you mean 'positions'?",
-    "run --methods pabee[patience=x]": "patience=x is not a number",
+    "run --methods pabee[patience=x]": "as its rule's knob x is no number",
     "run --methods pabee[last=first]": "option last=first is not valid",
     "run --methods pabee[positions=12]": "positions=12",
     "run --methods pabee[patience=3": "closing bracket is missing",
