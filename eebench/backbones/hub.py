@@ -54,11 +54,15 @@ class _Source:
         if self.folder:
             file = Path(self.path, relative)
             return file if file.is_file() else None
-        from huggingface_hub import errors, hf_hub_download
+        from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
 
         try:
             return Path(hf_hub_download(self.path, relative, **self.options))
-        except (errors.EntryNotFoundError, errors.LocalEntryNotFoundError):
+        except errors.LocalEntryNotFoundError:
+            if try_to_load_from_cache(self.path, relative) is None:  # it never asked, so the hub may have the file
+                self.notes.append(f"not known without the hub: whether '{self.path}' has {relative}")
+            return None
+        except errors.EntryNotFoundError:
             return None
 
     def weight_files(self) -> list[Path]:

@@ -246,6 +246,7 @@ def test_the_hubs_cache_serves_where_there_is_no_network(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", _raises(ConnectionError("no route")))
     backbone = create_text("eebench-tests/tiny", outputs=3)
     assert backbone.notes[0] == "hub not reached: 'eebench-tests/tiny' from the local cache"
+    assert "not known without the hub: whether 'eebench-tests/tiny' has modules.json" in backbone.notes
     assert backbone.own_weights == revision
     assert backbone.plain(backbone.prepare(TEXTS)).shape == (4, 3)
 

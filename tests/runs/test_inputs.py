@@ -92,3 +92,33 @@ def test_a_run_from_weights_sees_their_statistics_and_its_cells_have_other_names
     before = trained.cell_id("sdn", 0, "")
     (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {"mean": IMAGENET, "std": HALF}}))
     assert prepared(weights=str(file)).cell_id("sdn", 0, "") != before
+
+
+def test_pooling_and_length_of_text_are_settled_and_name_the_cells(tmp_path):
+    pytest.importorskip("transformers", reason="text backbones need the extra 'text'")
+    from tiny_text import LONG, TEXTS, write
+
+    model = write(tmp_path / "model", "bert")
+    (model / "1_Pooling").mkdir()
+    (model / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    rows = [f"{text},{label}" for label, text in enumerate(TEXTS[:2])] * 20 + [f"{LONG},0"] * 3
+    (tmp_path / "csv").mkdir()
+    for split in ("train", "test"):
+        varied = [f"word{i} {split} {row}" for i, row in enumerate(rows)]  # copies would be left out
+        (tmp_path / "csv" / f"{split}.csv").write_text("\n".join(["text,label", *varied]))
+
+    def prepared(**changes):
+        spec = RunSpec(methods=("sdn",), backbone=str(model), dataset=f"csv:{tmp_path / 'csv'}", **changes)
+        return prepare(spec, Registry.installed([]))
+
+    found = {name: prepared(**changes) for name, changes in CHANGES.items()}
+    assert [p.pool for p in found.values()] == ["mean", "cls", "mean"]
+    assert [p.max_tokens for p in found.values()] == [48, 48, 12]
+    assert len({p.cell_id("sdn", 0, "") for p in found.values()}) == 3
+    assert found["short"].backbone().max_tokens == 12
+    assert any("3 of 43 test texts truncated to 12 tokens" in line for line in found["short"].weight_lines)
+    with pytest.raises(UserError, match="--max-length: 99 is more than the 48 tokens"):
+        prepared(max_length=99)
+
+
+CHANGES = {"stored": {}, "forced": {"pool": "cls"}, "short": {"max_length": 12}}
