@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 
 from eebench.api import Features, Phase, Recipe, Task, TrainStep, Visit
 from eebench.data.base import Batch, Data, steps
-from eebench.engine.accumulate import accumulate
+from eebench.engine.accumulate import Room, accumulate
 from eebench.engine.checkpoint import Checkpoints, Snapshot, random_state, restore_random_state
 from eebench.engine.features import FeatureCache, lengths_of
 from eebench.engine.model import EarlyExitModel
@@ -32,6 +33,7 @@ class History:
     losses: list[float] = field(default_factory=list)  # mean training loss of every epoch
     scores: list[float] = field(default_factory=list)  # validation score of every epoch, where one is chosen by it
     parts: int = 1  # the most parts that a step's samples were computed in, their gradients added up
+    fitted: int | None = None  # the most samples computed at once after memory had run out; None: it never did
     best: int | None = None  # the epoch (from 0) whose weights were kept; None: the last one's
 
     @property
@@ -120,6 +122,7 @@ class _Training:
         self.factor = rate_factor(recipe, self.per_epoch)
         self.loss = smoothed(data.task, recipe.label_smoothing)
         self.history = History()
+        self.room = Room()
         self.kept: dict[str, Tensor] = {}  # the best epoch's parameters and buffers
         self.index = self.epoch = self.batch = 0  # steps done, epochs done, and batches done in this epoch
         self.losses: list[Tensor] = []  # of this epoch
@@ -146,8 +149,9 @@ class _Training:
         return history
 
     def _step(self, parts: list[Batch]) -> None:
-        loss, computed = accumulate(parts, self._loss_of, self.optimizer.zero_grad)
+        loss, computed = accumulate(parts, self._loss_of, self.optimizer.zero_grad, self.room)
         self.history.parts = max(self.history.parts, computed)
+        self.history.fitted = self.room.samples
         if self.recipe.clip is not None:
             nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.grad is not None], self.recipe.clip)
         set_rate(self.optimizer, self.factor(self.index))
@@ -212,13 +216,14 @@ class _Training:
             tensors |= {f"optimizer.{number}.{name}": t for name, t in values.items() if t is not None}
         if self.losses:
             tensors["losses"] = torch.stack(self.losses)
-        facts = {"index": self.index, "epoch": self.epoch, "batch": self.batch, "history": asdict(self.history)}
+        facts: dict[str, Any] = {"index": self.index, "epoch": self.epoch, "batch": self.batch}
+        facts |= {"history": asdict(self.history), "room": asdict(self.room)}
         self.checkpoints.write(tensors, {"phase": self.phase.name, "random": random, **facts})
 
     def _restore(self, found: Snapshot) -> None:
         facts = found.facts
         self.index, self.epoch, self.batch = facts["index"], facts["epoch"], facts["batch"]
-        self.history = History(**facts["history"])
+        self.history, self.room = History(**facts["history"]), Room(**facts["room"])
         self.kept = {name: t.to(self.device) for name, t in found.part("best.").items()}
         if "losses" in found.tensors:
             self.losses = list(found.tensors["losses"].to(self.device))

@@ -57,6 +57,7 @@ class Making:
         self.started = time.perf_counter()
         self.phases: list[dict[str, Any]] = []
         self.spent = 0.0  # seconds, by whoever was stopped before
+        self.notes: list[str] = []  # what a reader of the record must know
 
     def train(self, model: EarlyExitModel, stages: Sequence[Stage], cache: FeatureCache | None) -> None:
         """Train the phases that are not done, and publish the weights."""
@@ -82,6 +83,8 @@ class Making:
                     progress=update,
                     checkpoints=checkpoints,
                 )
+            if history.fitted is not None:
+                self._note_memory(phase, recipe, history.fitted)
             validated = phase.epoch_end is not None or recipe.selects
             facts = {"phase": phase.name, **asdict(recipe), **asdict(history), "sees_validation": validated}
             self.phases = [*self.phases, facts]
@@ -103,6 +106,14 @@ class Making:
         self.phases, self.spent = facts["done"], facts["spent"]
         where = f"phase {len(self.phases) + 1}" + (f", epoch {facts['epoch'] + 1}" if "epoch" in facts else "")
         self.reporter.say(f"{self.title}: going on from {where}")
+
+    def _note_memory(self, phase: Phase, recipe: Recipe, samples: int) -> None:
+        note = (
+            f"{self.title}: out of memory in phase '{phase.name}', so gradients of at most {samples} samples at once "
+            f"are added up to steps of {recipe.batch_size}, as the recipe has them"
+        )
+        self.reporter.say(note)
+        self.notes.append(note)
 
     def _so_far(self) -> dict[str, Any]:
         return {"done": self.phases, "spent": self._seconds()}

@@ -142,6 +142,7 @@ class Workshop:
             with self.store.making(cell_id, fresh=self.force) as folder:
                 making = Making(folder, self.prepared.data, self.prepared.device, self.reporter, f"{label} seed {seed}")
                 making.train(model, stages, cache)
+                self.prepared.notes += making.notes
                 seconds = making.finish(model, rule, {"id": cell_id, "label": label, "seed": seed})
         except FloatingPointError:
             self.store.abandon(cell_id)  # from its last checkpoint it would diverge again

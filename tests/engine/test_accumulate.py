@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from eebench.api import Recipe, Task
+from eebench.api import Phase, Recipe, Task
 from eebench.data import lengths
 from eebench.data.base import Batch, Split
-from eebench.engine.accumulate import accumulate, halves
+from eebench.engine.accumulate import Room, accumulate, halves, out_of_memory
 from eebench.engine.model import EarlyExitModel
 from eebench.engine.train import backbone_phase, fit
 from eebench.errors import UserError
@@ -66,6 +66,81 @@ def test_a_device_that_holds_not_even_two_samples_is_told_in_one_line():
 
     with pytest.raises(UserError, match="out of memory with 3 samples at once; try"):
         accumulate([batch_of(10)], loss_of, lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"), True),
+        (MemoryError(), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_what_is_a_want_of_memory(error, short):
+    assert out_of_memory(error) is short
+
+
+def test_other_errors_are_not_swallowed():
+    def loss_of(part):
+        raise RuntimeError("shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="multiplied"):
+        accumulate([batch_of(10)], loss_of, lambda: None)
+
+
+def test_what_fits_is_remembered():
+    """Only the first step fails; and of texts in parts of several lengths just the large ones are halved."""
+    model, room, asked = torch.nn.Linear(4, 3), Room(), []
+
+    def loss_of(part):
+        asked.append(len(part.targets))
+        if part.inputs.numel() > 24:
+            raise RuntimeError("out of memory")
+        return loss_with(model)(part)
+
+    for _ in range(2):
+        accumulate([batch_of(12)], loss_of, model.zero_grad, room)
+    assert asked == [12, 6, 6, 6, 6]
+    assert room.samples == 6
+    asked.clear()
+    accumulate([batch_of(3), batch_of(8)], loss_of, model.zero_grad, room)
+    assert asked == [3, 4, 4]
+
+
+def tiny_memory(error, most):
+    """A loss that fails with ``error`` on more than so many samples at once."""
+
+    def loss(step):
+        if len(step.targets) > most:
+            raise error
+        return step.loss(step.visits[-1].logits, step.targets).mean()
+
+    return loss
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no"), RuntimeError("CUDA out of memory"), MemoryError()])
+@pytest.mark.parametrize("kind", ["vit", "text"])
+def test_a_phase_that_runs_out_of_memory_ends_with_the_weights_of_the_whole_steps(kind, error):
+    data, found = tiny_data(kind, TASK, samples=44), []
+    for most in (100, 5):
+        torch.manual_seed(0)
+        model = EarlyExitModel(tiny_backbone(kind, 3, depth=2).double(), {})
+        if kind == "vit":
+            data.train.inputs[:] = [image.double() for image in data.train.inputs]
+            data.val.inputs[:] = [image.double() for image in data.val.inputs]
+        phase = Phase("p", tiny_memory(error, most))
+        recipe = Recipe(epochs=2, lr=1e-2, batch_size=16, clip=1.0)
+        history = fit(model, phase, recipe, data, seed=0, device=torch.device("cpu"))
+        found.append((history, model.state_dict()))
+    (whole, expected), (parted, weights) = found
+    assert (whole.parts, whole.fitted) == (1, None)
+    assert (parted.parts, parted.fitted) == (4, 4)
+    np.testing.assert_allclose(parted.losses, whole.losses, rtol=1e-9)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(weights[name], tensor, atol=1e-9, rtol=1e-7, msg=name)
 
 
 def test_halves_keep_ids_targets_and_dictionaries_together():

@@ -243,3 +243,25 @@ def test_a_training_that_diverges_leaves_nothing(prepared, tmp_path, monkeypatch
     with pytest.raises(FloatingPointError):
         own.method(chosen, 0, base)
     assert [path.name for path in (tmp_path / "run" / "cells").iterdir()] == [base.id]
+
+
+def test_memory_that_ran_out_is_said_and_recorded(prepared, tmp_path, monkeypatch):
+    own = workshop(prepared, tmp_path)
+    base = own.backbone(0)
+    chosen = next(c for c in prepared.methods if c.label == JEI)
+    real = type(chosen.method).warm_up_loss
+
+    def loss(self, step):
+        if len(step.targets) > 10:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return real(self, step)
+
+    monkeypatch.setattr(type(chosen.method), "warm_up_loss", loss)
+    cell = own.method(chosen, 0, base)
+    warm_up, turns = cell.facts["phases"]
+    assert (warm_up["parts"], warm_up["fitted"], warm_up["batch_size"]) == (4, 8, 32)
+    assert (turns["parts"], turns["fitted"]) == (1, None)
+    (note,) = (note for note in prepared.notes if "out of memory" in note)
+    assert note.startswith(f"{JEI} seed 0: out of memory in phase 'warm-up', so gradients of at most 8 samples at once")
+    assert note in own.reporter.lines
+    prepared.notes.remove(note)
