@@ -215,6 +215,11 @@ def test_a_link_that_leads_back_is_named(tmp_path):
     (tmp_path / "train" / "a" / "more" / "out").symlink_to(tmp_path / "elsewhere")
     found = data.load(str(tmp_path))
     assert len(found.train) + len(found.val) == 41
+    itself = tmp_path / "train" / "a" / "itself.png"
+    itself.symlink_to(itself)
+    with pytest.raises(UserError, match=r"itself.png' cannot be read: Too many levels of symbolic links"):
+        data.load(str(tmp_path))
+    itself.unlink()
     (tmp_path / "train" / "a" / "broken.png").symlink_to(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"broken.png' cannot be read: No such file"):
         data.load(str(tmp_path))

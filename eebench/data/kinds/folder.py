@@ -134,7 +134,11 @@ def _files(folder: Path) -> Iterator[Path]:
         except OSError as error:
             raise UserError(f"image folder '{shown(here)}' cannot be read: {error.strerror}") from None
         for entry in entries:
-            if entry.is_dir():
+            try:
+                folder_too = entry.is_dir()
+            except OSError:  # a link to itself: what reads it will say so
+                folder_too = False
+            if folder_too:
                 if here != folder or not entry.name.startswith("."):
                     todo.append((Path(entry.path), above | {key}))
             else:
