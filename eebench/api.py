@@ -138,6 +138,9 @@ class Features:
 class Backbone(nn.Module, ABC):
     """A network, block by block. Running every block and ``classify`` equals the original model exactly."""
 
+    name: ClassVar[str] = ""
+    """What users type, for a backbone that a package (entry-point group ``eebench.backbones``) or a file brings."""
+
     modality: ClassVar[str]  # "vision" | "text"
     family: str = ""  # vit, swin, resnet, or a text model's own type (bert, albert, roberta, …): what recipes go by
     layouts: tuple[Layout, ...]  # layouts[k - 1]: the tokens behind block k
@@ -152,6 +155,20 @@ class Backbone(nn.Module, ABC):
     def depth(self) -> int:
         """How many blocks there are."""
         return len(self.layouts)
+
+    @classmethod
+    def create(
+        cls, *, outputs: int, image_size: int | None = None, patch_size: int | None = None, channels: int = 3
+    ) -> Backbone:
+        """A fresh network, torch's random state already seeded: what a backbone with a ``name`` of its own defines.
+
+        Args:
+            outputs: width of the classifier.
+            image_size: side of the square input in pixels; None for text.
+            patch_size: side of a patch that the data set or the user asks for; None for the network's own.
+            channels: of the input.
+        """
+        raise NotImplementedError(f"{cls.__name__} has no create()")
 
     @abstractmethod
     def embed(self, inputs: Inputs) -> Features:

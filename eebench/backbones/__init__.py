@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eebench.backbones.others import brought, find, make
+from eebench.discovery import Entry
 from eebench.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -61,12 +64,22 @@ OTHERS = (
 TEXT_NAME = re.compile(r"hf:|[\w.-]+/[\w.-]+$|(distil|xlm-|mini)?(bert|albert|roberta|lm|mpnet)\b", re.IGNORECASE)
 
 
-def known() -> dict[str, str]:
-    """Names and what they stand for. Any other model of these families is taken by its own name: see ``OTHERS``."""
+def known(plugins: Sequence[Path] = ()) -> dict[str, str]:
+    """Names and what they stand for. Any other model of these families is taken by its own name: see ``OTHERS``.
+
+    Those of installed packages and of plugin files come last; no package is imported for it.
+    """
     micro = {"vit_micro": "ViT of 12 blocks, 64 wide, 4 heads: the embedded default, trains from scratch in a minute"}
     vision = {name: f"timm {full}" for name, full in ALIASES.items()}
     text = dict.fromkeys(HUB, "text, from the hub; a folder with its config.json works as well")
-    return vision | micro | text
+    own = vision | micro | text
+    others: dict[str, str] = {}
+    for name, source in brought(plugins, tuple(own)).items():
+        if isinstance(source, Entry):
+            others[name] = source.first_line() or f"from {source.origin}"
+        else:
+            others[name] = (source.__doc__ or "").strip().partition("\n")[0].rstrip(".")
+    return own | others
 
 
 def create(
@@ -78,6 +91,7 @@ def create(
     channels: int = 3,
     pool: str = "auto",
     max_length: int | None = None,
+    plugins: Sequence[Path] = (),
 ) -> Backbone:
     """Build a backbone: a vision one with fresh weights, a text one with its own and a fresh classifier.
 
@@ -90,11 +104,18 @@ def create(
         pool: what exits and classifier of a text backbone read: the class token, the mean of all tokens, or what the
             checkpoint says: ``cls``, ``mean`` or ``auto``.
         max_length: truncate texts to this many tokens; None for as many as the model takes. Text only.
+        plugins: files that may bring further backbones.
 
     Raises:
         UserError: no such model, one of a family without an adapter, or sizes it cannot be built with.
     """
     full = ALIASES.get(name)
+    other = find(name, plugins, (*ALIASES, *HUB))
+    if other is not None:
+        made = make(name, other, outputs=outputs, image_size=image_size, patch_size=patch_size, channels=channels)
+        if pool not in ("auto", made.layouts[-1].pool) or max_length not in (None, getattr(made, "max_tokens", None)):
+            raise UserError(f"--pool and --max-length are for eebench's text backbones; '{name}' decides for itself")
+        return made
     if full is None and _is_text(name):
         from eebench.backbones.text import create_text
 

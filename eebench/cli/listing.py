@@ -33,7 +33,7 @@ def listing(
     elif kind == "backbones":
         from eebench import backbones
 
-        rows, others = backbones.known(), backbones.OTHERS
+        rows, others = backbones.known(plugin or ()), backbones.OTHERS
     else:
         from eebench import data
 

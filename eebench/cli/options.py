@@ -24,7 +24,8 @@ __all__ = [
 
 
 Plugins = Annotated[
-    list[Path] | None, typer.Option("--plugin", help="A Python file with further methods or data sets; repeatable.")
+    list[Path] | None,
+    typer.Option("--plugin", help="A Python file with methods, backbones or data sets; repeatable."),
 ]
 Methods = Annotated[
     list[str] | None,

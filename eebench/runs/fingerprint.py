@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from eebench.api import Method
+from eebench.api import Backbone, Method
 
 __all__ = ["ENGINE", "engine_sha256", "method_sha256"]
 
@@ -28,8 +28,8 @@ def engine_sha256() -> str:
     return _sha256(file for part in parts for file in (part.rglob("*.py") if part.is_dir() else [part]))
 
 
-def method_sha256(cls: type[Method]) -> str:
-    """Fingerprint of a method's source, so that a changed method is retrained.
+def method_sha256(cls: type[Method | Backbone]) -> str:
+    """Fingerprint of the source of a method, or of a stranger's backbone, so that a changed one is retrained.
 
     Its file, or every .py of its folder, and whatever else of its own top-level package these use.
     """

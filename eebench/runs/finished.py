@@ -73,7 +73,7 @@ def load(
         run: the run directory.
         method: its label in the run.
         seed: of the training; the run's first when not given.
-        plugins: files with methods that are not installed.
+        plugins: files with methods or backbones that are not installed.
 
     Raises:
         UserError: no such method or seed in the run, or its weights are not there.
@@ -87,7 +87,8 @@ def load(
     record, cell = finished_cell(path, method, seed)
     if not cell.weights.exists():
         raise UserError(f"the weights of '{method}' are not in {cell.path}; run the benchmark here first")
-    (chosen,) = Registry.installed([Path(p) for p in plugins or []]).choose(method)
+    registry = Registry.installed([Path(p) for p in plugins or []])
+    (chosen,) = registry.choose(method)
     task, data = task_of(record), record.data
     backbone = backbones.create(
         record.backbone.name,
@@ -96,7 +97,8 @@ def load(
         patch_size=data.patch_size,
         channels=data.channels,
         pool=(record.backbone.pool or "cls") if data.modality == "text" else "auto",
-        max_length=record.backbone.max_tokens,
+        max_length=record.backbone.max_tokens if data.modality == "text" else None,
+        plugins=registry.files,
     )
     model = assemble(chosen.method, backbone, task)
     load_model(model, str(cell.weights))

@@ -21,7 +21,7 @@ from eebench.engine.optimise import common_recipe, overridden, phase_recipes, sh
 from eebench.errors import UserError
 from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Chosen, Registry
-from eebench.runs.fingerprint import engine_sha256
+from eebench.runs.fingerprint import engine_sha256, method_sha256
 from eebench.runs.inputs import normalised, truncated
 from eebench.runs.recipes import COMMON, Fitted, Setting, fit_papers
 from eebench.runs.spec import BUDGETS, NOT_IN_A_CELL, Budget, RunSpec
@@ -47,7 +47,9 @@ class Prepared:
     depth: int  # blocks of the backbone
     pool: str  # what its exits and its classifier read: the class token or the mean
     max_tokens: int | None  # text: longer ones are truncated
+    backbone_code: str  # fingerprint of its adapter's source; "" for eebench's own, which the engine's covers
     notes: list[str] = field(default_factory=list)  # what a reader of the results must know
+    plugins: list[Path] = field(default_factory=list)  # files, which may bring the backbone
     fitted: dict[str, Fitted] = field(default_factory=dict)  # under --budget paper: whose recipe trains a method
 
     @property
@@ -57,7 +59,7 @@ class Prepared:
 
     def backbone(self, blocks: int | None = None) -> Backbone:
         """A fresh backbone with its starting weights, or its first ``blocks`` alone. Seed torch before calling."""
-        backbone, _ = _backbone(self.spec, self.data)
+        backbone, _ = _backbone(self.spec, self.data, self.plugins)
         return backbone if blocks is None else backbone.shorten(blocks)
 
     def common_recipe(self, width: int) -> Recipe:
@@ -125,6 +127,7 @@ class Prepared:
             "data": self.data_sha,
             "weights": self.weights_sha,
             "pool": self.pool,
+            "backbone": self.backbone_code,
             "preprocessing": None if self.data.preprocessing is None else self.data.preprocessing.to_dict(),
             "spec": s.model_dump(mode="json", exclude=set(NOT_IN_A_CELL)),
         }
@@ -155,7 +158,7 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
     if budget.max_samples is not None:
         loaded = loaded.fewer(budget.max_samples, budget.max_samples // 2, budget.max_samples // 2)
     loaded, said = normalised(loaded, spec.backbone, spec.weights)
-    backbone, lines = _backbone(spec, loaded)
+    backbone, lines = _backbone(spec, loaded, registry.files)
     lines += said
     if backbone.modality != loaded.modality:
         raise UserError(
@@ -185,6 +188,8 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
         depth=backbone.depth,
         pool=backbone.layouts[-1].pool,
         max_tokens=getattr(backbone, "max_tokens", None),
+        plugins=registry.files,
+        backbone_code=_adapter_sha256(type(backbone)),
     )
     prepared.notes += [budget.warning] if budget.warning else []
     prepared.fitted = {one.chosen.label: one for one in fitted}
@@ -228,7 +233,11 @@ def _weights(spec: RunSpec, backbone: Backbone) -> tuple[str, str]:
     return spec.weights, weights_sha256(Path(spec.weights))
 
 
-def _backbone(spec: RunSpec, loaded: Data) -> tuple[Backbone, list[str]]:
+def _adapter_sha256(cls: type[Backbone]) -> str:
+    return "" if cls.__module__.partition(".")[0] == "eebench" else method_sha256(cls)
+
+
+def _backbone(spec: RunSpec, loaded: Data, plugins: Sequence[Path]) -> tuple[Backbone, list[str]]:
     image_size = spec.image_size or loaded.image_size
     patch_size = spec.patch_size or loaded.patch_size
     backbone = backbones.create(
@@ -239,6 +248,7 @@ def _backbone(spec: RunSpec, loaded: Data) -> tuple[Backbone, list[str]]:
         channels=loaded.channels,
         pool=spec.pool,
         max_length=spec.max_length,
+        plugins=plugins,
     )
     lines = load_weights(backbone, spec.weights, name=spec.backbone)
     return backbone, [*backbone.notes, *lines]
