@@ -38,7 +38,7 @@ def check_data(name: str, *, data_dir: Path | None = None, plugins: list[Path] |
         UserError: it cannot be loaded at all.
     """
 
-    def load(**options) -> Data:
+    def load(**options: Any) -> Data:
         return data.load(name, data_dir=data_dir, plugins=plugins or (), **options)
 
     first, again = load(), load()
