@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from eebench.api import Task
 from eebench.data.lengths import EVALUATED, by_length, step_parts
 from eebench.data.preprocessing import Preprocessing
+from eebench.data.sampling import stratified
 
 __all__ = [
     "Batch",
@@ -23,13 +24,10 @@ __all__ = [
     "Split",
     "batches",
     "content_sha256",
-    "split_indices",
     "split_sha256",
     "steps",
-    "stratified",
 ]
 
-SALT = "eebench-split-v1"
 PEEKED = 64  # images of a split that its fingerprint reads: all of them would take as long as an epoch
 
 
@@ -231,45 +229,6 @@ def _fetch(
 def _workers(samples: int) -> int:
     """Processes that read and transform ahead: none where starting them costs more than they save."""
     return 0 if samples < 1000 else min(8, (os.cpu_count() or 1) // 2)
-
-
-def split_indices(targets: np.ndarray, shares: Sequence[float], *, stratify: bool = True) -> list[np.ndarray]:
-    """Disjoint index lists with the given shares, which sum to 1: a function of labels, length and a fixed salt.
-
-    Classes keep their shares, to within one sample each, when ``stratify``.
-    """
-    seed = int.from_bytes(hashlib.sha256(f"{SALT}:{len(targets)}".encode()).digest()[:8], "big")
-    rng = np.random.default_rng(seed)
-    groups = [np.flatnonzero(targets == c) for c in np.unique(targets)] if stratify else [np.arange(len(targets))]
-    parts: list[list[np.ndarray]] = [[] for _ in shares]
-    for group in groups:
-        cuts = np.floor(np.cumsum(shares)[:-1] * len(group) + rng.random()).astype(int)
-        for part, piece in zip(parts, np.split(rng.permutation(group), np.clip(cuts, 0, len(group))), strict=True):
-            part.append(piece)
-    return [np.sort(np.concatenate(part)) for part in parts]
-
-
-def stratified(targets: np.ndarray, count: int, *, stratify: bool = True) -> np.ndarray:
-    """Positions (count,) of a fixed choice in which classes keep their shares to within one sample; all where fewer.
-
-    A class whose share is less than one sample keeps one where ``count`` is at least the number of classes.
-    """
-    if count >= len(targets):
-        return np.arange(len(targets))
-    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(f"{SALT}:{count}".encode()).digest()[:8], "big"))
-    if not stratify:
-        return np.sort(rng.permutation(len(targets))[:count])
-    _, members, sizes = np.unique(targets, return_inverse=True, return_counts=True)
-    shares = sizes * count / len(targets)
-    quota = np.floor(shares).astype(int)
-    if count >= len(sizes):
-        quota = np.maximum(quota, 1)
-    rest = np.argsort(quota - shares, kind="stable")  # largest remainder first
-    quota[rest[: max(count - quota.sum(), 0)]] += 1
-    while quota.sum() > count:  # what the smallest were given, the largest give
-        quota[quota.argmax()] -= 1
-    groups = (rng.permutation(np.flatnonzero(members == c))[:n] for c, n in enumerate(quota))
-    return np.sort(np.concatenate(list(groups)))
 
 
 def content_sha256(data: Data) -> str:

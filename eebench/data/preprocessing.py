@@ -169,7 +169,7 @@ class Preprocessing:
 
 def unreadable(image: str | os.PathLike[str], error: Exception) -> UserError:
     """The error for an image that Pillow cannot read, in one line."""
-    reason = " ".join(str(error).split())
+    reason = " ".join(str(getattr(error, "strerror", None) or error).split())
     if isinstance(error, UnidentifiedImageError):  # its own words name a buffer in memory
         reason = "it is of no format that Pillow knows"
     return UserError(f"image '{shown(image)}' cannot be read: {reason}")

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from eebench.data.base import split_indices, split_sha256, stratified
+from eebench.data.base import split_sha256
+from eebench.data.sampling import split_indices, stratified
 from eebench.errors import UserError
 
 __all__ = ["Digests", "Part", "Parts", "divide"]

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from eebench import data
-from eebench.data.base import stratified
 from eebench.data.pixels import pixel_data
+from eebench.data.sampling import stratified
 from eebench.data.splits import divide
 from eebench.data.texts import normal
 from eebench.errors import UserError
