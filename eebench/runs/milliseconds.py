@@ -19,9 +19,9 @@ def point_ms(
 ) -> tuple[Callable[[Point], float], ExitLatency]:
     """What :class:`eebench.runs.choose.Chooser` asks of a model for a target in milliseconds.
 
-    Every exit is timed, at batch 1 on the CPU, with the rule's decisions on the way; a point's estimate is the mean over
-    validation samples of the time of the exit they stop at (fixed depth: of that exit's head alone). What the chosen knob
-    takes on test data is measured afterwards, as for every other target.
+    Every exit is timed, at batch 1 on the CPU, with the rule's decisions on the way. A point's estimate is the mean
+    over validation samples of the time of the exit they stop at (fixed depth: of that exit's head alone). What the
+    chosen knob takes on test data is measured afterwards, as for every other target.
 
     Args:
         model: in eval mode, on the CPU.
