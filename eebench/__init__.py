@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eebench.errors import UserError
-    from eebench.runs.finished import load, read
+    from eebench.runs.deployed import load
+    from eebench.runs.finished import read
     from eebench.runs.runner import run
     from eebench.runs.spec import RunSpec, make_spec
     from eebench.runs.tune import tune
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["RunSpec", "UserError", "__version__", "load", "make_spec", "read", "run", "tune"]
 
 _HOME = {
-    "RunSpec": "runs.spec", "UserError": "errors", "load": "runs.finished", "make_spec": "runs.spec",
+    "RunSpec": "runs.spec", "UserError": "errors", "load": "runs.deployed", "make_spec": "runs.spec",
     "read": "runs.finished", "run": "runs.runner", "tune": "runs.tune",
 }  # fmt: skip
 

@@ -1,8 +1,8 @@
 """A finished run from Python: what was measured is what is loaded."""
 
-import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 import eebench
 from eebench.data import load as load_data
@@ -22,23 +22,44 @@ def test_tables_are_read_and_failures_told(smoke):
         eebench.read(smoke.path / "nowhere")
 
 
-def test_a_loaded_method_stops_where_its_trace_says(smoke):
+def test_a_loaded_method_answers_raw_samples_as_it_was_scored(smoke):
     deployed = eebench.load(smoke.path, METHOD)
     assert set(deployed.knobs) == set(TARGETS)
     points = smoke.tables["operating_points"].query("method == @METHOD and kind == 'dynamic'")
     assert deployed.knobs == dict(zip(points["target"], points["knob"], strict=True))
+    assert len(repr(deployed)) < 200
+    raw = load_digits().images  # 0 to 16
+    split = load_data("digits").test
+    prepared = deployed.preprocessing.apply(list(raw))
+    lookup = {tensor.numpy().tobytes(): i for i, tensor in enumerate(prepared)}
+    rows = [lookup[image.numpy().tobytes()] for image in list(split.inputs)[:40]]
+    answer = deployed(raw[rows], "macs_50")
+    inside = deployed(list(split.inputs)[:40], deployed.knobs["macs_50"], prepared=True)
+    assert answer.labels == inside.labels == [str(int(label)) for label in answer.probabilities.argmax(1)]
+    assert torch.equal(answer.block, inside.block)
+    assert set(answer.block.tolist()) <= {3, 6, 9, 12}
+    assert answer.probabilities.sum(1).numpy() == pytest.approx(1)
     (cell,) = (smoke.path / "cells").glob("pabee*")
-    trace = Trace.load(cell, "test")
-    exits = np.array(trace.blocks)
-    split = load_data("digits").test  # the smoke budget took some of these
-    decision = deployed(list(split.inputs)[:8], knob=deployed.knobs["macs_50"])
-    assert decision.logits.shape == (8, 10)
-    assert set(exits[decision.exit.numpy()]) <= {3, 6, 9, 12}
-    never = deployed(list(split.inputs)[:4], knob=deployed.rule.knob.never)
-    plain = deployed.model.backbone.plain(torch.stack(list(split.inputs)[:4]))
-    assert never.exit.tolist() == [3] * 4
-    assert torch.allclose(never.logits, deployed.model.trace(torch.stack(list(split.inputs)[:4]))[-1].logits, atol=1e-5)
-    assert plain.shape == never.logits.shape
+    assert Trace.load(cell, "test").blocks == deployed.model.blocks
+
+
+def test_the_plain_backbone_and_static_models_are_loaded_too(smoke):
+    raw = load_digits().images[:5]
+    for label, blocks in (("backbone", 12), ("static[blocks=3]", 3), ("static[blocks=12]", 12)):
+        deployed = eebench.load(smoke.path, label)
+        answer = deployed(raw)
+        assert answer.block.tolist() == [blocks] * 5
+        assert answer.logits.shape == (5, 10)
+
+
+@pytest.mark.parametrize(
+    ("samples", "knob", "words"),
+    [([], 0.5, "no samples"), (None, "drop_9", "no operating point 'drop_9'; there are"), ("raw", 0.5, "'raw'")],
+)
+def test_what_cannot_be_answered_is_one_line(smoke, samples, knob, words):
+    deployed = eebench.load(smoke.path, METHOD)
+    with pytest.raises(UserError, match=words):
+        deployed(load_digits().images[:2] if samples is None else samples, knob)
 
 
 def test_what_is_not_there_is_one_line(smoke, copied):

@@ -1,0 +1,159 @@
+"""A trained model of a finished run, ready to answer raw samples: what was measured is what is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eebench import backbones
+from eebench.api import Backbone, ExitRule
+from eebench.data.preprocessing import Preprocessing
+from eebench.engine.model import EarlyExitModel, assemble
+from eebench.errors import UserError
+from eebench.plugins.registry import Registry
+from eebench.record import RunRecord
+from eebench.runs.finished import finished_cell, task_of
+from eebench.schema import BACKBONE, STATIC
+
+__all__ = ["Answer", "Deployed", "load"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a deployed model says of B samples, in their order."""
+
+    labels: list[str]  # class names, or class numbers as text where the data set has none; empty for regression
+    probabilities: Tensor  # (B, K); for regression the values, (B, 1)
+    block: Tensor  # (B,) int64, the block behind which each sample stopped, counted from 1 as in the tables
+    logits: Tensor  # (B, K)
+
+
+@dataclass(frozen=True, repr=False)
+class Deployed:
+    """A trained method, static model or plain backbone as a run measured it."""
+
+    label: str
+    model: EarlyExitModel  # in eval mode, on the CPU
+    rule: ExitRule | None  # None: nothing is decided, every sample runs to the end
+    knobs: dict[str, float]  # by operating point, as validation data chose them
+    preprocessing: Preprocessing | None = None
+    labels: tuple[str, ...] = field(default=())
+
+    def __repr__(self) -> str:
+        knobs = ", ".join(f"{target}={knob:g}" for target, knob in self.knobs.items())
+        return f"<{self.label}: {len(self.model.blocks)} exits{f'; {knobs}' if knobs else ''}>"
+
+    def __call__(self, samples: Any, knob: float | str | None = None, *, prepared: bool = False) -> Answer:
+        """Answer some samples.
+
+        Args:
+            samples: one or a list of them, raw: PIL images, arrays, file names or strings. They go through the very
+                preprocessing that the run's data set went through.
+            knob: where to stop: a number, or the name of an operating point (``drop_1``). None: the first one.
+            prepared: the samples are what the network takes, as the run's data set yields them: tensors (C, H, W),
+                normalised, or texts.
+
+        Raises:
+            UserError: samples that are no samples, or no such operating point.
+        """
+        inputs = self._inputs(samples, prepared)
+        with torch.inference_mode():
+            if self.rule is None:
+                logits = self.model.backbone.plain(inputs)
+                blocks = torch.full((len(logits),), self.model.blocks[-1])
+            else:
+                decision = self.model.dynamic(inputs, self.rule, self._knob(knob))
+                logits = decision.logits
+                blocks = torch.tensor(self.model.blocks)[decision.exit]
+        regression = logits.shape[1] == 1
+        probabilities = logits if regression else logits.softmax(1)
+        said = [] if regression else [self._name(int(number)) for number in logits.argmax(1)]
+        return Answer(said, probabilities, blocks, logits)
+
+    def _name(self, number: int) -> str:
+        return self.labels[number] if self.labels else str(number)
+
+    def _knob(self, knob: float | str | None) -> float:
+        if knob is None:
+            if not self.knobs:
+                raise UserError(f"{self.label} has no operating point: give a knob")
+            return next(iter(self.knobs.values()))
+        if not isinstance(knob, str):
+            return float(knob)
+        if knob not in self.knobs:
+            raise UserError(f"no operating point '{knob}'; there are {', '.join(self.knobs)}")
+        return self.knobs[knob]
+
+    def _inputs(self, samples: Any, prepared: bool) -> Any:
+        if prepared:
+            listed = samples if isinstance(samples, (list, tuple)) else list(samples)
+        else:
+            if self.preprocessing is None:
+                raise UserError("this run does not say how raw samples are prepared: pass prepared=True and tensors")
+            listed = self.preprocessing.apply(samples)
+        if not listed:
+            raise UserError("no samples")
+        device = next(self.model.parameters()).device
+        inputs = self.model.backbone.prepare(listed)
+        return {k: v.to(device) for k, v in inputs.items()} if isinstance(inputs, dict) else inputs.to(device)
+
+
+def load(
+    run: str | Path, method: str, *, seed: int | None = None, plugins: Sequence[str | Path] | None = None
+) -> Deployed:
+    """A trained model of a finished run, ready to be called; the data set is not needed.
+
+    Args:
+        run: the run directory.
+        method: its label in the run; ``backbone`` for the plain one, ``static[blocks=3]`` for a smaller model.
+        seed: of the training; the run's first when not given.
+        plugins: files with methods or backbones that are not installed.
+
+    Raises:
+        UserError: no such method or seed in the run, or its weights are not there.
+    """
+    import pandas as pd
+    from safetensors.torch import load_model
+
+    path = Path(run)
+    record, cell = finished_cell(path, method, seed)
+    if not cell.weights.exists():
+        raise UserError(f"the weights of '{method}' are not in {cell.path}; run the benchmark here first")
+    task = task_of(record)
+    registry = Registry.installed([Path(p) for p in plugins or []])
+    backbone = _backbone(record, task.outputs, registry)
+    rule: ExitRule | None = None
+    knobs: dict[str, float] = {}
+    if method == BACKBONE or method.startswith(f"{STATIC}["):
+        blocks = int(cell.facts["blocks"][-1])
+        model = EarlyExitModel(backbone if blocks == record.backbone.depth else backbone.shorten(blocks), {})
+    else:
+        (chosen,) = registry.choose(method)
+        model, rule = assemble(chosen.method, backbone, task), chosen.rule(task)
+        points = pd.read_csv(path / "operating_points.csv")
+        mine = points[(points["method"] == method) & (points["seed"] == cell.seed) & (points["kind"] == "dynamic")]
+        knobs = {target: float(knob) for target, knob in zip(mine["target"], mine["knob"], strict=True)}
+    load_model(model, str(cell.weights))
+    described = record.data.preprocessing
+    preprocessing = None if described is None else Preprocessing.from_dict(described)
+    labels = tuple(task.labels) or (preprocessing.labels if preprocessing else ())
+    return Deployed(method, model.eval().requires_grad_(False), rule, knobs, preprocessing, labels)
+
+
+def _backbone(record: RunRecord, outputs: int, registry: Registry) -> Backbone:
+    data = record.data
+    return backbones.create(
+        record.backbone.name,
+        outputs=outputs,
+        image_size=data.image_size,
+        patch_size=data.patch_size,
+        channels=data.channels,
+        pool=(record.backbone.pool or "cls") if data.modality == "text" else "auto",
+        max_length=record.backbone.max_tokens if data.modality == "text" else None,
+        plugins=registry.files,
+    )
