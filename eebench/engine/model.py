@@ -207,22 +207,18 @@ class EarlyExitModel(nn.Module):
     def _single(
         self, walk: Generator[Visit, Tensor | None, None], visit: Visit, rule: ExitRule, knob: float, names: Tensor
     ) -> Decision:
-        """One sample: nothing to gather, so the loop is nothing but the decisions, on numpy scalars.
+        """One sample: nothing to gather, so the loop is nothing but the decisions.
 
-        Between two blocks of a large model the caches hold none of this code, so that each operation saved counts:
-        comparing a scalar instead of an array of one saves a fifth of a decision.
+        Between two blocks of a large model the caches hold none of this code, so that each operation saved counts.
         """
         observe, step, go_on = rule.observe, rule.step, walk.send
         state: Rows = {}
         last = len(self.blocks) - 1
         position = 0
         while position < last:
-            seen = {
-                name: column[0] if (column := values.numpy(force=True)).ndim == 1 else column
-                for name, values in observe(visit.output, position, names).items()
-            }
+            seen = {name: values.numpy(force=True) for name, values in observe(visit.output, position, names).items()}
             stop, state = step(state, seen, knob)
-            if stop:
+            if stop:  # one row, so an array of one
                 break
             position += 1
             visit = go_on(None)

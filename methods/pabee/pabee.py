@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 from torch import Tensor
 
 from eebench.api import Backbone, ExitHead, ExitOutput, ExitRule, Knob, Method, Phase, Rows, Task
@@ -42,7 +43,7 @@ class Patience(ExitRule):
         """``agreements in a row >= patience``."""
         said = seen["said"]
         if not state:
-            agreed = (said != said) * 0  # zeros, one a row: nobody has been compared with anything yet
+            agreed = np.zeros(len(said), dtype=np.int64)  # nobody has been compared with anything yet
         elif self.tolerance is None:
             agreed = (state["agreed"] + 1) * (said == state["said"])
         else:
