@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 
 def run(settings: Settings) -> Iterator[Result]:
     """Every installed method on ``vit_micro``, a network so small that nothing hides behind it."""
-    chosen = Registry.installed().choose("sdn[positions=4+8]" if settings.quick else "all")
+    chosen = Registry.installed().choose("sdn[blocks=4+8]" if settings.quick else "all")
     for method in chosen:
         try:
             yield _method(method, 64 if settings.quick else SAMPLES, settings)

@@ -14,6 +14,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -150,6 +151,8 @@ class Backbone(nn.Module, ABC):
         None  # fingerprint of pre-trained weights the model comes with (text); None: ``--weights``
     )
     notes: tuple[str, ...] = ()  # what was adapted to fit the run, said in its log
+    image_shape: tuple[int, int, int] | None = None  # channels, rows and columns of an image; None for text
+    max_tokens: int | None = None  # of a text, special ones included: longer ones are truncated; None for images
 
     @property
     def depth(self) -> int:
@@ -193,6 +196,27 @@ class Backbone(nn.Module, ABC):
     def prepare(self, raw: Sequence[Any]) -> Inputs:
         """Samples as a data set yields them → one batch. Images are stacked; text is tokenized and padded."""
         raise NotImplementedError
+
+    def example(self, tokens: int | None = None) -> Inputs:
+        """A batch of one sample as ``prepare`` makes it, for counting: what is in it does not matter.
+
+        Args:
+            tokens: length of a text; an image has the backbone's own size.
+        """
+        if self.image_shape is None:
+            raise NotImplementedError(f"{type(self).__name__} has no image_shape and defines no example()")
+        return torch.zeros(1, *self.image_shape)
+
+    def lengths(self, raw: Sequence[Any]) -> np.ndarray | None:
+        """Tokens of each sample as ``prepare`` makes it, padding left out, (N,) int64; None where all are equal.
+
+        Costs of a text are counted by these, and texts of similar length are batched together.
+        """
+        return None
+
+    def truncated(self, raw: Sequence[Any]) -> int:
+        """How many of these samples lose tokens to ``max_tokens``."""
+        return 0
 
     def shorten(self, blocks: int) -> Backbone:
         """Keep the first ``blocks`` blocks with their weights and drop the others, in place; returns itself.
@@ -281,7 +305,9 @@ class ExitRule(ABC):
     """Who stops here? Written once: replay drives it over a stored trace, dynamic inference over the live rows.
 
     ``observe`` runs where the model runs; what it returns comes to the host, and ``step`` decides there on numpy
-    arrays: all samples of a trace, or the rows still in the batch. It must treat each row by itself.
+    arrays: all samples of a trace, or the rows still in the batch, be it one. It must treat each row by itself and keep
+    nothing between calls but ``state``. It may stop a sample, and never skip a block: every block up to the one where a
+    sample stops is run and charged.
     """
 
     knob: Knob
@@ -295,7 +321,14 @@ class ExitRule(ABC):
 
     @abstractmethod
     def step(self, state: Rows, seen: Rows, knob: float) -> tuple[Any, Rows]:
-        """``(stop (B,) bool, state)`` for the rows still alive, numpy arrays; ``state`` is {} before the first exit."""
+        """``(stop (B,) bool, state)`` for the rows still alive.
+
+        Args:
+            state: what the last step returned, cut down to the rows that went on, arrays with one row a sample; {} at
+                the first exit.
+            seen: what ``observe`` returned, as numpy arrays with one row a sample.
+            knob: the knob's value.
+        """
 
     @abstractmethod
     def grid(self, seen: Mapping[str, Any]) -> Sequence[float]:
@@ -466,7 +499,8 @@ class Phase:
         share: of the method's epochs; the shares of all phases sum to 1.
         lr_scale: on the common recipe's learning rate.
         epoch_end: called after every epoch with the validation split's visits (their features are not kept) and
-            targets. What it changes belongs in buffers, which are stored with the weights.
+            targets. What it changes belongs in buffers, which are stored with the weights. Of the built-in methods only
+            JEI-DNN has one, which balances its gates' targets; such a method has seen validation data.
         answers: from the validation split's visits to the logits (N, K) whose score chooses the epoch to keep, where a
             recipe has one chosen; without it every exit's are scored, and the mean counts.
     """
@@ -528,7 +562,7 @@ class Method(ABC):
 
 
 def inner_blocks(depth: int) -> list[int]:
-    """Every block but the last: the usual exit positions."""
+    """Numbers of every block but the last: the usual places of exits."""
     return list(range(1, depth))
 
 

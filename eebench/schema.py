@@ -66,7 +66,7 @@ TARGETS = {name: Target.parse(name).meaning for name in ("drop_1", *SHARES)}
 """Targets of a run that names none, the headline's first."""
 
 _WHO = {
-    "method": "method with its options as typed, such as pabee or lgvit[positions=4+8]; 'backbone' for the plain one, "
+    "method": "method with its options as typed, such as pabee or lgvit[blocks=4+8]; 'backbone' for the plain one, "
     "'static' for the smaller models trained alone",
     "seed": "training seed",
 }

@@ -13,18 +13,18 @@ from eebench.parts import LinearExit, joint_loss
 __all__ = ["depth_weighted_loss", "exit_blocks", "linear_exits", "needs_norm"]
 
 
-def exit_blocks(positions: tuple[int, ...] | None, depth: int) -> list[int]:
+def exit_blocks(asked: tuple[int, ...] | None, depth: int) -> list[int]:
     """Blocks that get an exit of the method's own, ascending: the asked-for ones, or every block but the last.
 
     Raises:
-        UserError: no position, a repeated one, or one that is not before the last of ``depth`` blocks.
+        UserError: no block, a repeated one, or one that is not before the last of ``depth`` blocks.
     """
-    if positions is None:
+    if asked is None:
         return inner_blocks(depth)
-    blocks = sorted(set(positions))
-    if not blocks or len(blocks) != len(positions) or not 1 <= blocks[0] <= blocks[-1] < depth:
-        listed = "+".join(map(str, positions)) or "none"
-        raise UserError(f"positions={listed}: exits go behind different blocks from 1 to {depth - 1} here")
+    blocks = sorted(set(asked))
+    if not blocks or len(blocks) != len(asked) or not 1 <= blocks[0] <= blocks[-1] < depth:
+        listed = "+".join(map(str, asked)) or "none"
+        raise UserError(f"blocks={listed}: exits go behind different blocks from 1 to {depth - 1} here")
     return blocks
 
 

@@ -62,7 +62,7 @@ def smoke(tmp_path_factory, plugin) -> SimpleNamespace:
     import eebench
 
     results = tmp_path_factory.mktemp("results")
-    methods = ("pabee[positions=3+6+9]", "jei_dnn[positions=4+8]", "failing", "shy")
+    methods = ("pabee[blocks=3+6+9]", "jei_dnn[blocks=4+8]", "failing", "shy")
     values = {"methods": methods, "budget": "smoke", "device": "cpu", "latency_samples": 8, "static": (0.25, 1.0)}
     values["dataset"] = "digits"
     spec = eebench.make_spec(**values)

@@ -113,7 +113,7 @@ def create(
     other = find(name, plugins, (*ALIASES, *HUB))
     if other is not None:
         made = make(name, other, outputs=outputs, image_size=image_size, patch_size=patch_size, channels=channels)
-        if pool not in ("auto", made.layouts[-1].pool) or max_length not in (None, getattr(made, "max_tokens", None)):
+        if pool not in ("auto", made.layouts[-1].pool) or max_length not in (None, made.max_tokens):
             raise UserError(f"--pool and --max-length are for eebench's text backbones; '{name}' decides for itself")
         return made
     if full is None and _is_text(name):

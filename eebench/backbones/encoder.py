@@ -43,6 +43,7 @@ class TextBackbone(Backbone):
     """
 
     modality = "text"
+    max_tokens: int
     attention: ClassVar[str] = "sdpa"  # which of transformers' attention implementations the family is run with
 
     def __init__(
@@ -154,6 +155,11 @@ class TextBackbone(Backbone):
         if getattr(self.net.config, "type_vocab_size", 0) < 2:  # no segments to tell apart
             inputs.pop("token_type_ids", None)
         return inputs
+
+    def example(self, tokens: int | None = None) -> dict[str, Tensor]:
+        """One text of so many tokens, as many as it takes when not given: the first special one, over and over."""
+        length = tokens or self.max_tokens
+        return {name: column[:1, :1].expand(1, length).contiguous() for name, column in self.prepare(["a"]).items()}
 
     def lengths(self, raw: Sequence[Text]) -> np.ndarray:
         """Tokens of each text after truncation, special ones included and padding not: (N,) int64."""

@@ -39,6 +39,7 @@ class ResNet(Backbone):
         super().__init__()
         self.net: Any = net.to(memory_format=torch.channels_last)  # Any: timm's modules carry no types
         self.image_size = image_size
+        self.image_shape = (net.in_chans, image_size, image_size)
         self.notes = tuple(notes)
         self._number()
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from eebench.api import Backbone, Features, Layout
 from eebench.backbones.depth import check_depth, spread_drop_path
-from eebench.backbones.vit import check_patches
+from eebench.backbones.vit import check_patches, image_shape
 
 __all__ = ["Swin", "build", "fitting_window"]
 
@@ -33,6 +33,7 @@ class Swin(Backbone):
         self.net = net
         self.notes = tuple(notes)
         self._number()
+        self.image_shape = image_shape(net.patch_embed)
         self.mlp_ratio = self._steps[0][1].mlp.fc1.out_features / self.layouts[0].dim
 
     def _number(self) -> None:

@@ -50,6 +50,7 @@ class ViT(Backbone):
             dist=getattr(net, "dist_token", None) is not None,
             pool="mean" if net.global_pool in ("avg", "avgmax", "max") else "cls",
         )
+        self.image_shape = image_shape(parts.patch_embed)
         self.mlp_ratio = _mlp_width(parts.blocks[0]) / net.embed_dim
         self._number(layout)
 
@@ -137,6 +138,12 @@ def check_patches(name: str, patch_embed: Any) -> None:
             f"backbone '{name}': {height}x{width} pixels are no whole number of {rows}x{columns} patches; "
             f"try --image-size {low} or {low + rows}, or another --patch-size"
         )
+
+
+def image_shape(patch_embed: Any) -> tuple[int, int, int]:
+    """Channels, rows and columns of the images that timm's patch embedding takes."""
+    filters = next(weight for weight in patch_embed.parameters() if weight.ndim == 4)
+    return filters.shape[1], *patch_embed.img_size
 
 
 def _averaged(logits: Tensor | tuple[Tensor, Tensor]) -> Tensor:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from eebench.data.base import Data, Split
 from eebench.engine.macs import ExitCosts, exit_costs
 from eebench.engine.model import EarlyExitModel
 from eebench.measure.costs import Costs
 
-__all__ = ["Costing", "parameters", "text_of_length"]
+__all__ = ["Costing", "parameters"]
 
 
 class Costing:
@@ -23,17 +22,15 @@ class Costing:
     def __init__(self, model: EarlyExitModel, data: Data) -> None:
         self.model = model.eval()
         self.text = data.modality == "text"
-        self._first = model.backbone.prepare([data.test.inputs[0]])
         self._fits: dict[str, np.ndarray] = {}
         self.uncounted: dict[str, int] = {}
         if self.text:
-            assert isinstance(self._first, dict)
             lengths = (4, 8, 16)  # short, so that every model has positions for them
-            counts = [self._columns(exit_costs(model, text_of_length(self._first, n))) for n in lengths]
+            counts = [self._columns(exit_costs(model, model.backbone.example(n))) for n in lengths]
             for name in counts[0]:
                 self._fits[name] = np.polyfit(lengths, np.stack([c[name] for c in counts]), 2)
         else:
-            self._counted = self._columns(exit_costs(model, self._first))
+            self._counted = self._columns(exit_costs(model, model.backbone.prepare([data.test.inputs[0]])))
 
     def _columns(self, costs: ExitCosts) -> dict[str, np.ndarray]:
         self.uncounted = costs.uncounted
@@ -43,14 +40,10 @@ class Costing:
     def __call__(self, split: Split) -> tuple[Costs, dict[str, int]]:
         if not self.text:
             return Costs(**{name: column[None] for name, column in self._counted.items()}), self.uncounted
-        lengths = self.model.backbone.lengths(list(split.inputs))  # type: ignore[operator]
+        lengths = self.model.backbone.lengths(list(split.inputs))
+        assert lengths is not None, "a text backbone must define lengths()"
         powers = np.stack([lengths**2, lengths, np.ones_like(lengths)], 1).astype(float)
         return Costs(**{name: powers @ fit for name, fit in self._fits.items()}), self.uncounted
-
-
-def text_of_length(inputs: dict[str, torch.Tensor], length: int) -> dict[str, torch.Tensor]:
-    """One sample of exactly ``length`` tokens: what the tokens say does not change what they cost."""
-    return {name: column[:1, :1].expand(1, length).contiguous() for name, column in inputs.items()}
 
 
 def parameters(model: EarlyExitModel) -> tuple[int, int, list[int]]:

@@ -20,8 +20,7 @@ CACHE_BYTES = 2 << 30
 
 def lengths_of(backbone: Backbone, split: Split) -> np.ndarray | None:
     """Tokens of each of a split's texts, (N,); None for images, and for a text backbone that does not say."""
-    lengths = getattr(backbone, "lengths", None)
-    return None if lengths is None else lengths(split.inputs)
+    return backbone.lengths(split.inputs)
 
 
 class FeatureCache:

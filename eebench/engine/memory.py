@@ -12,7 +12,6 @@ from torch import Tensor
 from eebench.api import Inputs
 from eebench.data.base import Data
 from eebench.data.lengths import TRAINED
-from eebench.engine.costing import text_of_length
 from eebench.engine.features import CACHE_BYTES, lengths_of
 from eebench.engine.model import EarlyExitModel
 
@@ -65,14 +64,13 @@ def estimate_memory(model: EarlyExitModel, data: Data, batch_size: int) -> Memor
     state = {id(t): t.numel() * t.element_size() for t in [*model.parameters(), *model.buffers()]}
     parameters = sum(p.numel() * p.element_size() for p in model.parameters())
     lengths = lengths_of(model.backbone, data.train)
-    probe = model.backbone.prepare([data.train.inputs[i] for i in (0, min(1, len(data.train) - 1))])
     if lengths is None:
+        probe = model.backbone.prepare([data.train.inputs[i] for i in (0, min(1, len(data.train) - 1))])
         size = min(batch_size, len(data.train))
         kept, tokens = kept_bytes(model, probe) / 2 * size, None
         held = sum(layout.dim * (layout.tokens or 0) for layout in _behind(model)) * len(data.train)
     else:
-        assert isinstance(probe, dict)
-        kept, size, tokens = _longest_part(model, probe, lengths, batch_size)
+        kept, size, tokens = _longest_part(model, lengths, batch_size)
         held = sum(layout.dim for layout in _behind(model)) * int(lengths.sum())
     model.train(was)
     for buffer, before in statistics:
@@ -98,13 +96,13 @@ def kept_bytes(model: EarlyExitModel, inputs: Inputs) -> int:
     return sum(size for size, _ in kept.values())
 
 
-def _longest_part(
-    model: EarlyExitModel, probe: dict[str, Tensor], lengths: np.ndarray, batch_size: int
-) -> tuple[float, int, int]:
+def _longest_part(model: EarlyExitModel, lengths: np.ndarray, batch_size: int) -> tuple[float, int, int]:
     """Bytes, texts and tokens of the part that takes most, of all that the training texts can make."""
     found = []
     for length in PROBES:
-        pair = {name: column.repeat(2, 1) for name, column in text_of_length(probe, length).items()}
+        example = model.backbone.example(length)
+        assert isinstance(example, dict)
+        pair = {name: column.repeat(2, 1) for name, column in example.items()}
         mask = torch.ones_like(pair["input_ids"])
         mask[0, -1] = 0  # padding, as parts have it
         found.append(kept_bytes(model, {**pair, "attention_mask": mask}) / 2)

@@ -52,7 +52,13 @@ class Decision:
     """What dynamic inference returns, both in the order of the inputs."""
 
     logits: Tensor  # (B, K), on the model's device
-    exit: Tensor  # (B,) int64, where each sample stopped, exits from 0; on the CPU, where it was decided
+    exit: Tensor  # (B,) int64, the exit where each sample stopped, from 0; on the CPU, where it was decided
+    blocks: tuple[int, ...]  # block number of each exit
+
+    @property
+    def block(self) -> Tensor:
+        """(B,) int64, the number of the block behind which each sample stopped, from 1."""
+        return torch.tensor(self.blocks)[self.exit]
 
 
 class EarlyExitModel(nn.Module):
@@ -202,7 +208,7 @@ class EarlyExitModel(nn.Module):
                     alive, state = alive[~stop], {name: column[~stop] for name, column in state.items()}
             visit = walk.send(keep)
         in_order = _index(np.concatenate(answered).argsort(), device)
-        return Decision(torch.cat(answers).index_select(0, in_order), torch.from_numpy(exits))
+        return Decision(torch.cat(answers).index_select(0, in_order), torch.from_numpy(exits), self.blocks)
 
     def _single(
         self, walk: Generator[Visit, Tensor | None, None], visit: Visit, rule: ExitRule, knob: float, names: Tensor
@@ -222,7 +228,7 @@ class EarlyExitModel(nn.Module):
                 break
             position += 1
             visit = go_on(None)
-        return Decision(visit.logits, torch.full((1,), position))
+        return Decision(visit.logits, torch.full((1,), position), self.blocks)
 
 
 def assemble(method: Method, backbone: Backbone, task: Task) -> EarlyExitModel:

@@ -28,12 +28,13 @@ class TinyText(Backbone):
     """
 
     modality = "text"
+    max_tokens = 64
 
     def __init__(self, outputs: int, depth: int = 6, width: int = 32) -> None:
         super().__init__()
         self._number(Layout(width, prefix=1, grid=None, cls=True), depth)
         self.embedding = nn.Embedding(VOCABULARY, width)
-        self.position = nn.Parameter(torch.randn(64, width) * 0.02)
+        self.position = nn.Parameter(torch.randn(self.max_tokens, width) * 0.02)
         self.blocks = nn.ModuleList(
             nn.TransformerEncoderLayer(width, 4, 4 * width, dropout=0.0, batch_first=True) for _ in range(depth)
         )
@@ -80,6 +81,10 @@ class TinyText(Backbone):
         """Lists of token ids → padded ids and mask."""
         ids = nn.utils.rnn.pad_sequence([torch.as_tensor(r) for r in raw], batch_first=True)
         return {"input_ids": ids, "attention_mask": (ids > 0).long()}
+
+    def example(self, tokens: int | None = None) -> dict[str, Tensor]:
+        """One text of class tokens."""
+        return self.prepare([[1] * (tokens or 8)])
 
     def lengths(self, raw: Sequence[Any]) -> np.ndarray:
         """Tokens of each sample."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from eebench import backbones
-from eebench.api import Backbone, Task
-from eebench.engine.costing import parameters, text_of_length
+from eebench.api import Backbone, Inputs, Task
+from eebench.engine.costing import parameters
 from eebench.engine.macs import ExitCosts, exit_costs
 from eebench.engine.model import assemble
 from eebench.errors import UserError
@@ -76,12 +74,10 @@ def _rows(costs: ExitCosts, depth: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _example(net: Backbone, tokens: int) -> torch.Tensor | dict[str, torch.Tensor]:
-    adapter: Any = net
-    if net.modality == "text":
-        if tokens > adapter.max_tokens:
-            raise UserError(f"--tokens: {tokens} is more than the {adapter.max_tokens} tokens that the backbone takes")
-        return text_of_length(adapter.prepare(["a"]), tokens)
-    embed = getattr(adapter.net, "patch_embed", None)  # ViT and Swin know their size there, a ResNet's adapter itself
-    rows, columns = (adapter.image_size, adapter.image_size) if embed is None else embed.img_size
-    return torch.zeros(1, 3, rows, columns)
+def _example(net: Backbone, tokens: int) -> Inputs:
+    if net.max_tokens is not None and tokens > net.max_tokens:
+        raise UserError(f"--tokens: {tokens} is more than the {net.max_tokens} tokens that the backbone takes")
+    try:
+        return net.example(tokens)
+    except NotImplementedError as error:  # a stranger's adapter
+        raise UserError(f"the costs of this backbone cannot be counted: {error}") from None

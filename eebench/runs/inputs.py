@@ -25,10 +25,12 @@ def normalised(loaded: Data, backbone: str, weights: str) -> tuple[Data, list[st
 
 def truncated(backbone: Backbone, loaded: Data) -> list[str]:
     """What was cut: texts longer than the model takes, counted per split."""
-    count = getattr(backbone, "truncated", None)
-    if count is None:
+    if backbone.max_tokens is None:
         return []
     splits = {"train": loaded.train, "validation": loaded.val, "test": loaded.test}
-    cut = {name: count(list(split.inputs)) for name, split in splits.items()}
-    most = getattr(backbone, "max_tokens", "its longest")
-    return [f"{n} of {len(splits[name])} {name} texts truncated to {most} tokens" for name, n in cut.items() if n]
+    cut = {name: backbone.truncated(list(split.inputs)) for name, split in splits.items()}
+    return [
+        f"{n} of {len(splits[name])} {name} texts truncated to {backbone.max_tokens} tokens"
+        for name, n in cut.items()
+        if n
+    ]

@@ -187,7 +187,7 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
         data_sha=content_sha256(loaded),
         depth=backbone.depth,
         pool=backbone.layouts[-1].pool,
-        max_tokens=getattr(backbone, "max_tokens", None),
+        max_tokens=backbone.max_tokens,
         plugins=registry.files,
         backbone_code=_adapter_sha256(type(backbone)),
     )

@@ -74,14 +74,14 @@ class BERxiT(Method):
     Attributes:
         exit: what decides: the largest probability (``confidence``), the learning-to-exit module (``lte``), or
             ``auto``: confidence for classification, lte for regression.
-        positions: blocks with an exit; every block but the last when none are given.
+        blocks: blocks with an exit; every block but the last when none are given.
     """
 
     name = "berxit"
     papers = recipes.PAPERS
 
     exit: Literal["auto", "confidence", "lte"] = "auto"
-    positions: tuple[int, ...] | None = None
+    blocks: tuple[int, ...] | None = None
 
     def learned(self, task: Task) -> bool:
         """Whether the learning-to-exit module decides.
@@ -96,7 +96,7 @@ class BERxiT(Method):
 
     def build(self, backbone: Backbone, task: Task) -> Mapping[int, ExitHead]:
         """Exits by block; the last exit is the backbone's own classifier."""
-        blocks = exit_blocks(self.positions, backbone.depth)
+        blocks = exit_blocks(self.blocks, backbone.depth)
         if not self.learned(task):
             return linear_exits(backbone, task.outputs, blocks, pooler="own")
         gates: dict[int, nn.Module] = {}

@@ -68,7 +68,7 @@ class BranchyNet(Method):
     """Linear exits trained jointly with the trained backbone; stop when the entropy is low.
 
     Attributes:
-        positions: blocks with an exit; every block but the last when none are given.
+        blocks: blocks with an exit; every block but the last when none are given.
         weights: what exits weigh in the loss: all the same (``equal``), or 1 at the first exit falling evenly to 0.3
             at the last (``early``).
         deep: what exits in the first third of the network run before their classifier: an ``mlp`` on the pooled
@@ -79,7 +79,7 @@ class BranchyNet(Method):
     needs = frozenset({"classes"})
     papers = recipes.PAPERS
 
-    positions: tuple[int, ...] | None = None
+    blocks: tuple[int, ...] | None = None
     weights: Literal["equal", "early"] = "equal"
     deep: Literal["mlp", "block"] | None = None
 
@@ -89,7 +89,7 @@ class BranchyNet(Method):
         Raises:
             UserError: impossible positions, or deeper exits asked for where no exit is in the first third.
         """
-        blocks = exit_blocks(self.positions, backbone.depth)
+        blocks = exit_blocks(self.blocks, backbone.depth)
         exits = linear_exits(backbone, task.outputs, blocks)
         if self.deep is None:
             return exits

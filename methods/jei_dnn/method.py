@@ -68,7 +68,7 @@ class JEIDNN(Method):
     """Jointly-learned exit and inference for dynamic neural networks (ICLR 2024).
 
     Attributes:
-        positions: blocks with an exit; every block but the last when none are given.
+        blocks: blocks with an exit; every block but the last when none are given.
         tradeoff: λ, nats of cross-entropy that the full model's cost is worth to the gates; each value is a training.
             The lowest of the paper's by default; the bias takes trained gates from there to cheaper and dearer points.
         alternate: batches before gates and exits change turns (200 in the paper, on epochs of some 700 batches).
@@ -82,7 +82,7 @@ class JEIDNN(Method):
     needs = frozenset({"classes"})
     papers = recipes.PAPERS
 
-    positions: tuple[int, ...] | None = None
+    blocks: tuple[int, ...] | None = None
     tradeoff: float = 0.01
     alternate: int = 4
     im_weighting: Literal["uniform", "p_exit", "p_exit_detached"] = "uniform"
@@ -95,7 +95,7 @@ class JEIDNN(Method):
         """An exit a position; behind the last block the backbone's own classifier stays."""
         return {
             block: GatedExit(backbone, backbone.layouts[block - 1], task.classes)
-            for block in exit_blocks(self.positions, backbone.depth)
+            for block in exit_blocks(self.blocks, backbone.depth)
         }
 
     def rule(self, task: Task) -> ExitRule:

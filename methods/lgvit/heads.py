@@ -12,10 +12,18 @@ from torch.nn import functional as F
 
 from eebench.api import ExitHead, ExitOutput, Features, Layout, Rows
 
-__all__ = ["GlobalAggregation", "LGViTExit", "LocalPerception", "default_positions", "head_plan"]
+__all__ = ["GlobalAggregation", "LGViTExit", "LocalPerception", "default_blocks", "head_plan"]
 
 Kind = str | int
 """``conv1_1`` and ``conv2_1`` as the released code calls the local heads; an int is a global head's stride."""
+
+RELEASED: dict[int, tuple[Kind, ...]] = {
+    2: ("conv1_1", 2),
+    4: ("conv1_1", "conv2_1", 2, 3),
+    6: ("conv1_1", "conv2_1", 2, 2, 3, 3),
+    8: ("conv1_1", "conv1_1", "conv2_1", "conv2_1", 2, 2, 3, 3),
+}
+"""Heads by number of exits, on a ViT, as the released code has them (modeling_highway_deit.py, init_highway)."""
 
 _ISOTROPIC = (12, (4, 5, 6, 7, 8, 9, 10, 11))
 _PYRAMID = (24, (4, 7, 10, 13, 16, 19, 22, 23))
@@ -26,7 +34,7 @@ def is_pyramid(layouts: Sequence[Layout]) -> bool:
     return len({(layout.dim, layout.grid) for layout in layouts}) > 1
 
 
-def default_positions(layouts: Sequence[Layout]) -> list[int]:
+def default_blocks(layouts: Sequence[Layout]) -> list[int]:
     """LGViT's exit blocks: 4 to 11 of a ViT's 12, 4, 7, ..., 22, 23 of Swin-B's 24, scaled to other depths.
 
     Source: LGViT repository, scripts/train_baseline_deit.sh and train_baseline_swin.sh. Shallow networks get fewer
@@ -39,26 +47,21 @@ def default_positions(layouts: Sequence[Layout]) -> list[int]:
 def head_plan(count: int, *, pyramid: bool = False, heads: Literal["both", "local", "global"] = "both") -> list[Kind]:
     """Which head each of ``count`` exits gets, shallow to deep: local ones first, then global ones.
 
-    For 2, 4, 6 and 8 exits these are the released code's lists (modeling_highway_deit.py: DeiTEncoder.init_highway);
-    other counts are parted into quarters in the same order. ``local`` and ``global`` keep to one kind (ablations).
+    Counts that the released code does not know are parted evenly among the four kinds, in the same order. ``local`` and
+    ``global`` keep to their two kinds (ablations). A pyramid's strides are 1 and 2, not 2 and 3.
     """
-    strides = (1, 2) if pyramid else (2, 3)
-    ladder: dict[str, tuple[Kind, ...]] = {
-        "both": ("conv1_1", "conv2_1", *strides),
-        "local": ("conv1_1", "conv2_1"),
-        "global": strides,
-    }
-    rungs = ladder[heads]
-    if count == 6 and heads == "both":
-        return [rungs[i] for i in (0, 1, 2, 2, 3, 3)]
-    return [rungs[len(rungs) * i // count] for i in range(count)]
+    kinds = {"both": RELEASED[4], "local": RELEASED[4][:2], "global": RELEASED[4][2:]}[heads]
+    plan = [kinds[len(kinds) * place // count] for place in range(count)]
+    if heads == "both" and count in RELEASED:
+        plan = [*RELEASED[count]]
+    return [kind - 1 if pyramid and isinstance(kind, int) else kind for kind in plan]
 
 
 class LocalPerception(nn.Module):
     """Local perception head: a convolutional residual on the patch grid, (B, D, H, W) → tokens (B, H·W, D).
 
-    Each convolution is followed by GELU, then BatchNorm; the last one by BatchNorm only. Source: LGViT repository,
-    highway.py (highway_conv1_1, highway_conv2_1).
+    Point-wise, depth-wise, point-wise, all D channels wide. Each convolution is followed by GELU, then BatchNorm; the
+    last one by BatchNorm only. Source: LGViT repository, highway.py (highway_conv1_1, highway_conv2_1).
 
     Args:
         dim: D.
@@ -67,17 +70,19 @@ class LocalPerception(nn.Module):
 
     def __init__(self, dim: int, *, depthwise: bool) -> None:
         super().__init__()
-        middle = [nn.Conv2d(dim, dim, 3, padding=1, groups=dim), nn.GELU(), nn.BatchNorm2d(dim)] if depthwise else []
-        self.conv = nn.Sequential(
-            nn.Conv2d(dim, dim, 1), nn.GELU(), nn.BatchNorm2d(dim), *middle, nn.Conv2d(dim, dim, 1), nn.BatchNorm2d(dim)
-        )
+        self.pointwise = nn.Sequential(nn.Conv2d(dim, dim, 1), nn.GELU(), nn.BatchNorm2d(dim))
+        self.depthwise: nn.Module = nn.Identity()
+        if depthwise:
+            spatial = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+            self.depthwise = nn.Sequential(spatial, nn.GELU(), nn.BatchNorm2d(dim))
+        self.projection = nn.Sequential(nn.Conv2d(dim, dim, 1), nn.BatchNorm2d(dim))
 
     def reduce(self, grid: Tensor) -> Tensor:
         """The grid's tokens, (B, D, H, W) → (B, H·W, D): what this head's output is aligned with."""
         return grid.flatten(2).transpose(1, 2)
 
     def forward(self, grid: Tensor) -> Tensor:
-        return self.reduce(self.conv(grid) + grid)
+        return self.reduce(self.projection(self.depthwise(self.pointwise(grid))) + grid)
 
 
 class GlobalAggregation(nn.Module):

@@ -12,7 +12,7 @@ from eebench.api import Backbone, ExitHead, ExitRule, Method, Phase, Task, Train
 from eebench.rules import Confidence
 from eebench_methods.common import exit_blocks
 from eebench_methods.lgvit import recipes
-from eebench_methods.lgvit.heads import LGViTExit, default_positions, head_plan, is_pyramid
+from eebench_methods.lgvit.heads import LGViTExit, default_blocks, head_plan, is_pyramid
 from eebench_methods.lgvit.losses import alternating_weighted, heterogeneous_loss, homogeneous_loss, prediction_kl
 
 __all__ = ["LGViT"]
@@ -25,7 +25,7 @@ class LGViT(Method):
     Xu et al., "LGViT: Dynamic Early Exiting for Accelerating Vision Transformer", ACM Multimedia 2023.
 
     Attributes:
-        positions: exit blocks, such as ``4+6+8+10``; by default LGViT's eight, scaled to the backbone's depth.
+        blocks: exit blocks, such as ``4+6+8+10``; by default LGViT's eight, scaled to the backbone's depth.
         heads: local heads then global ones (``both``), or one kind at every exit.
         gah: what a global head does with its grid: pick every s-th patch (``stride``) or average windows (``avg``).
         kd: what the prediction distillation is divided by: B·K as released (``batch_classes``) or B (``batch``).
@@ -42,7 +42,7 @@ class LGViT(Method):
     needs = frozenset({"classes", "grid"})
     papers = recipes.PAPERS
 
-    positions: tuple[int, ...] | None = None
+    blocks: tuple[int, ...] | None = None
     heads: Literal["both", "local", "global"] = "both"
     gah: Literal["stride", "avg"] = "stride"
     kd: Literal["batch", "batch_classes"] = "batch_classes"
@@ -56,7 +56,7 @@ class LGViT(Method):
 
     def build(self, backbone: Backbone, task: Task) -> Mapping[int, ExitHead]:
         """One exit a position; shallower ones local, deeper ones global."""
-        blocks = exit_blocks(self.positions or tuple(default_positions(backbone.layouts)), backbone.depth)
+        blocks = exit_blocks(self.blocks or tuple(default_blocks(backbone.layouts)), backbone.depth)
         plan = head_plan(len(blocks), pyramid=is_pyramid(backbone.layouts), heads=self.heads)
         return {
             block: LGViTExit(kind, backbone.layouts[block - 1], task.outputs, average=self.gah == "avg")

@@ -60,7 +60,7 @@ class PABEE(Method):
     """Linear exits behind one pooler, trained jointly; stop when enough exits in a row agree.
 
     Attributes:
-        positions: blocks with an exit; every block but the last when none are given.
+        blocks: blocks with an exit; every block but the last when none are given.
         last: the last exit: ``backbone`` keeps its trained classifier, ``own`` puts a fresh one behind the shared
             pooler, as the paper does.
         regression_threshold: on regression, two exits agree when their values differ by less (in the target's units).
@@ -69,7 +69,7 @@ class PABEE(Method):
     name = "pabee"
     papers = recipes.PAPERS
 
-    positions: tuple[int, ...] | None = None
+    blocks: tuple[int, ...] | None = None
     last: Literal["backbone", "own"] = "backbone"
     regression_threshold: float = 0.1
 
@@ -79,7 +79,7 @@ class PABEE(Method):
 
     def build(self, backbone: Backbone, task: Task) -> Mapping[int, ExitHead]:
         """Exits by block; with ``last=own`` one at the last block as well."""
-        blocks = exit_blocks(self.positions, backbone.depth)
+        blocks = exit_blocks(self.blocks, backbone.depth)
         if self.last == "own":
             blocks.append(backbone.depth)
         return linear_exits(backbone, task.outputs, blocks, pooler="shared")

@@ -77,7 +77,7 @@ class PCEE(Method):
         patience: how many exits in a row must be confident.
         weights: what exits weigh in the loss: the block number (``ascending``), the same counted from the end
             (``descending``), or all the same (``equal``).
-        positions: blocks with an exit; every block but the last when none are given.
+        blocks: blocks with an exit; every block but the last when none are given.
     """
 
     name = "pcee"
@@ -86,7 +86,7 @@ class PCEE(Method):
 
     patience: int = 2
     weights: Literal["ascending", "descending", "equal"] = "ascending"
-    positions: tuple[int, ...] | None = None
+    blocks: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.patience < 1:
@@ -94,7 +94,7 @@ class PCEE(Method):
 
     def build(self, backbone: Backbone, task: Task) -> Mapping[int, ExitHead]:
         """Exits by block; the last exit is the backbone's own classifier."""
-        blocks = exit_blocks(self.positions, backbone.depth)
+        blocks = exit_blocks(self.blocks, backbone.depth)
         return linear_exits(backbone, task.outputs, blocks, pooler="shared")
 
     def rule(self, task: Task) -> ExitRule:

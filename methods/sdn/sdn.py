@@ -93,7 +93,7 @@ class SDN(Method):
         answer: who answers when no exit was confident: the ``last`` one, or the ``most_confident`` of all.
         ramp_epochs: epochs until the exits reach their full weight, for ``training=ramped``; all of the training's, as
             in the original, when none are given.
-        positions: blocks with an exit; every block but the last when none are given.
+        blocks: blocks with an exit; every block but the last when none are given.
     """
 
     name = "sdn"
@@ -103,7 +103,7 @@ class SDN(Method):
     training: Literal["weighted", "ramped", "ic_only"] = "weighted"
     answer: Literal["last", "most_confident"] = "last"
     ramp_epochs: int | None = None
-    positions: tuple[int, ...] | None = None
+    blocks: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.ramp_epochs is not None and self.ramp_epochs < 1:
@@ -111,7 +111,7 @@ class SDN(Method):
 
     def build(self, backbone: Backbone, task: Task) -> Mapping[int, ExitHead]:
         """Exits by block; the last one is the backbone's own, or (``answer=most_confident``) one that looks back."""
-        blocks = exit_blocks(self.positions, backbone.depth)
+        blocks = exit_blocks(self.blocks, backbone.depth)
         if self.answer == "last":
             return linear_exits(backbone, task.outputs, blocks)
         norm, outputs = needs_norm(backbone), task.outputs

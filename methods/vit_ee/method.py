@@ -15,7 +15,7 @@ from eebench.rules import Confidence
 from eebench_methods.common import exit_blocks
 from eebench_methods.vit_ee.heads import ConvExit, MixerExit, MLPExit, ResMLPExit, TransformerExit
 
-__all__ = ["ViTEE", "classifier_wise_loss", "default_positions", "end_to_end_loss"]
+__all__ = ["ViTEE", "classifier_wise_loss", "default_blocks", "end_to_end_loss"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ViTEE(Method):
 
     Attributes:
         head: the branch: a transformer block, an MLP, one of three CNNs, a Mixer block or a ResMLP block.
-        positions: exit blocks, such as ``6``; by default a sixth, a third and a half of the depth.
+        blocks: exit blocks, such as ``6``; by default a sixth, a third and a half of the depth.
         regime: train backbone and exits together, or the exits alone on the frozen backbone.
     """
 
@@ -34,12 +34,12 @@ class ViTEE(Method):
     needs = frozenset({"classes", "grid"})
 
     head: Literal["vit", "mlp", "cnn_ignore", "cnn_add", "cnn_project", "mixer", "resmlp"] = "vit"
-    positions: tuple[int, ...] | None = None
+    blocks: tuple[int, ...] | None = None
     regime: Literal["end_to_end", "classifier_wise"] = "end_to_end"
 
     def build(self, backbone: Backbone, task: Task) -> Mapping[int, ExitHead]:
         """One branch a position."""
-        blocks = exit_blocks(self.positions or tuple(default_positions(backbone.depth)), backbone.depth)
+        blocks = exit_blocks(self.blocks or tuple(default_blocks(backbone.depth)), backbone.depth)
         return {block: self._head(backbone, block, task.outputs) for block in blocks}
 
     def _head(self, backbone: Backbone, block: int, outputs: int) -> ExitHead:
@@ -65,7 +65,7 @@ class ViTEE(Method):
         return [Phase("end to end", end_to_end_loss)]
 
 
-def default_positions(depth: int) -> list[int]:
+def default_blocks(depth: int) -> list[int]:
     """Blocks at a sixth, a third and a half of the depth.
 
     A transformer block as head costs a block, so exits at b_1 < b_2 < ... cost b_k + k blocks: 3, 6 and 9 of 12 here,

@@ -100,7 +100,7 @@ class ZTW(Method):
     """Zero Time Waste: Recycling Predictions in Early Exit Neural Networks (NeurIPS 2021).
 
     Attributes:
-        positions: blocks with an exit; every block but the last when none are given.
+        blocks: blocks with an exit; every block but the last when none are given.
         cascade: every exit also reads the logits of the one before.
         ensemble: an exit answers with the ensemble of all exits so far, not with its own logits.
     """
@@ -109,13 +109,13 @@ class ZTW(Method):
     needs = frozenset({"classes"})
     papers = recipes.PAPERS
 
-    positions: tuple[int, ...] | None = None
+    blocks: tuple[int, ...] | None = None
     cascade: bool = True
     ensemble: bool = True
 
     def build(self, backbone: Backbone, task: Task) -> Mapping[int, ExitHead]:
         """An exit a position; behind the last block the backbone's own classifier answers, without an ensemble."""
-        blocks = exit_blocks(self.positions, backbone.depth)
+        blocks = exit_blocks(self.blocks, backbone.depth)
         if not self.cascade and not self.ensemble:  # nothing left of either idea: linear exits
             return {block: LinearExit(backbone.layouts[block - 1], task.classes) for block in blocks}
         return {

@@ -70,6 +70,9 @@ def check_layouts(backbone: Backbone, blocks: Sequence[nn.Module], inputs: Tenso
         else:
             assert torch.equal(features.tokens, output)
     assert torch.equal(backbone.classify(features), plain)
+    example = backbone.example()
+    assert example.shape == (1, *inputs.shape[1:])
+    assert backbone.embed(example).tokens.shape == (1, *backbone.embed(inputs).tokens.shape[1:])
     assert backbone.norm(features).tokens.shape == features.tokens.shape
 
 

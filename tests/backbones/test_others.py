@@ -131,12 +131,12 @@ def test_what_is_wrong_with_a_strangers_backbone_is_one_line(entries, own):
 
 def test_a_whole_run_and_what_it_trained(own, tmp_path):
     spec = eebench.make_spec(
-        methods=("pabee[positions=1+2+3]",), backbone="row_mixer", dataset="digits", budget="smoke", device="cpu",
+        methods=("pabee[blocks=1+2+3]",), backbone="row_mixer", dataset="digits", budget="smoke", device="cpu",
         latency_samples=4,
     )  # fmt: skip
     tables = eebench.run(spec, results=tmp_path / "results", plugins=[own])
     path = tables["curves"].attrs["path"]
-    deployed = eebench.load(path, "pabee[positions=1+2+3]", plugins=[own])
+    deployed = eebench.load(path, "pabee[blocks=1+2+3]", plugins=[own])
     assert type(deployed.model.backbone).__name__ == "Mixer"
     cells = {cell.name for cell in (tmp_path / "results").glob("*/cells/backbone*")}
     own.write_text(OWN.replace("nn.GELU()", "nn.ReLU()"))  # another network of that name

@@ -174,6 +174,16 @@ def test_lengths_of_nothing_and_of_pairs(backbone):
     assert backbone.lengths(pair).tolist() == [TOKENS] == [backbone.prepare(pair)["input_ids"].shape[1]]
 
 
+def test_an_example_is_one_text_of_any_length(backbone):
+    real = backbone.prepare(TEXTS[:1])
+    for tokens in (3, 7):
+        example = backbone.example(tokens)
+        assert example.keys() == real.keys()
+        assert {column.shape for column in example.values()} == {(1, tokens)}
+        assert backbone.plain(example).shape == (1, 3)
+    assert backbone.example()["input_ids"].shape == (1, backbone.max_tokens)
+
+
 def test_max_tokens_can_be_lowered_but_not_raised(folders, family):
     low = create_text(str(folders[family]), outputs=2, max_tokens=6)
     assert (low.max_tokens, low.prepare([LONG])["input_ids"].shape) == (6, (1, 6))

@@ -57,10 +57,10 @@ BAD = {  # what is typed → what is said
     "run --methods pabe": "unknown method 'pabe'; did you mean 'pabee'?",
     "run --methods ''": "--methods: must not be empty",
     "run --methods pabee,pabee": "twice",
-    "run --methods pabee[positons=3]": "has no option 'positons'; did you mean 'positions'?",
+    "run --methods pabee[bloks=3]": "has no option 'bloks'; did you mean 'blocks'?",
     "run --methods pabee[patience=x]": "as its rule's knob x is no number",
     "run --methods pabee[last=first]": "option last=first is not valid",
-    "run --methods pabee[positions=12]": "positions=12",
+    "run --methods pabee[blocks=12]": "blocks=12",
     "run --methods pabee[patience=3": "closing bracket is missing",
     "run --methods pabee --backbone vit_bb": "unknown backbone 'vit_bb'; did you mean 'vit_b'?",
     "run --methods pabee --dataset digitz": "unknown data set 'digitz'; did you mean 'digits'?",
@@ -339,24 +339,24 @@ def test_info_names_what_is_missing(eebench, monkeypatch):
 
 
 def test_cost_as_json_is_json_and_nothing_else(eebench):
-    line = "cost --methods pabee[positions=4],lgvit[positions=4+8] --backbone vit_micro --classes 10 --json"
+    line = "cost --methods pabee[blocks=4],lgvit[blocks=4+8] --backbone vit_micro --classes 10 --json"
     status, out, err = eebench(line)
     assert (status, err) == (0, "")
     tables = json.loads(out)
-    assert tables.keys() == {"pabee[positions=4]", "lgvit[positions=4+8]"}
+    assert tables.keys() == {"pabee[blocks=4]", "lgvit[blocks=4+8]"}
     for table in tables.values():
         assert table.keys() == {"params_m", "params_backbone_m", "exits"}
         for row in table["exits"]:
             assert row.keys() == {
                 *("exit", "gmacs", "gmacs_backbone", "gmacs_heads", "gmacs_gates", "speedup_layers", "speedup_macs")
             }
-    assert [row["exit"] for row in tables["lgvit[positions=4+8]"]["exits"]] == [4, 8, "none"]
+    assert [row["exit"] for row in tables["lgvit[blocks=4+8]"]["exits"]] == [4, 8, "none"]
 
 
 def test_cost_for_people(eebench):
-    status, out, _ = eebench("cost --methods pabee[positions=4] --backbone vit_micro")
+    status, out, _ = eebench("cost --methods pabee[blocks=4] --backbone vit_micro")
     assert status == 0
-    assert "pabee[positions=4] on" in out
+    assert "pabee[blocks=4] on" in out
     assert "none" in out
 
 
@@ -364,9 +364,9 @@ def test_cost_for_people(eebench):
 
 
 def test_a_dry_run_starts_and_writes_nothing(eebench, here):
-    status, out, _ = eebench("run --methods pabee[positions=6],lgvit --dry-run --budget smoke --seeds 0,1")
+    status, out, _ = eebench("run --methods pabee[blocks=6],lgvit --dry-run --budget smoke --seeds 0,1")
     assert status == 0
-    assert "pabee[positions=6]" in out
+    assert "pabee[blocks=6]" in out
     assert "self-distillation" in out
     assert "nothing was started" in out
     assert listing(here) == []
@@ -396,7 +396,7 @@ def test_a_run_with_a_failure_reports_the_rest_and_ends_with_status_1(eebench, s
     assert status == 1
     assert err.splitlines()[-1] == "failed: failing (see the report)"
     assert "backbone seed 0: reused" in err
-    assert "pabee[positions=3+6+9] seed 0: reused" in err
+    assert "pabee[blocks=3+6+9] seed 0: reused" in err
     folder = tmp_path / "reports" / smoke.path.name
     assert {"report.html", "report.md"} <= {path.name for path in folder.iterdir()}
     assert "ArithmeticError: this loss always raises" in (folder / "report.md").read_text()
@@ -410,7 +410,7 @@ def test_a_report_is_rendered_again_from_the_record_alone(eebench, smoke, tmp_pa
         reports = tmp_path / f"reports-{len(run)}"
         status, out, err = eebench(f"report {run} --results {smoke.results} --reports {reports}")
         assert (status, err) == (0, "")
-        assert "positions=3+6+9" in out  # the comparison in the terminal
+        assert "blocks=3+6+9" in out  # the comparison in the terminal
         assert (reports / smoke.path.name / "report.html").stat().st_size > 10_000
     near = smoke.path.name[:-1]
     assert f"did you mean '{smoke.path.name}'?" in eebench(f"report {near} --results {smoke.results}")[2]

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from eebench.api import ExitHead, ExitOutput, Task
 from eebench.backbones import create
 from eebench.backbones.vit import ViT
-from eebench.engine.costing import Costing, parameters, text_of_length
+from eebench.engine.costing import Costing, parameters
 from eebench.engine.macs import UNCOUNTED, count, exit_costs
 from eebench.engine.model import EarlyExitModel, assemble
 from eebench.errors import UserError
@@ -233,7 +233,7 @@ def test_a_tensor_that_only_feeds_the_next_exit_is_charged():
 
 
 def test_uncounted_operators_are_those_of_one_pass_that_never_stops():
-    model = model_of("pabee[positions=2+4]")
+    model = model_of("pabee[blocks=2+4]")
     never = count(model, partial(whole_walk, model, 6), IMAGE).uncounted
     assert exit_costs(model, IMAGE).uncounted == never
 
@@ -249,19 +249,17 @@ def test_costs_of_texts_are_exact_at_every_length(method):
     lengths = [len(row) for row in data.test.inputs]
     assert len(set(lengths)) > 3
     for row in (int(np.argmin(lengths)), int(np.argmax(lengths))):
-        direct = exit_costs(model, text_of_length(costing._first, lengths[row]))
+        direct = exit_costs(model, model.backbone.example(lengths[row]))
         for name in ("backbone", "heads", "gates", "static"):
             np.testing.assert_allclose(getattr(costs, name)[row], getattr(direct, name), rtol=1e-9, atol=1e-3)
         np.testing.assert_allclose(costs.plain[row, 0], direct.plain, rtol=1e-9)
 
 
 def test_costs_of_long_texts_follow_from_short_ones():
-    model, data = model_of("pabee[positions=3]", "text"), tiny_data("text", Task(classes=CLASSES), 4)
+    model, data = model_of("pabee[blocks=3]", "text"), tiny_data("text", Task(classes=CLASSES), 4)
     costing = Costing(model, data)
     costs, _ = costing(SimpleNamespace(inputs=[[1] * 60]))
-    np.testing.assert_allclose(
-        costs.plain[0, 0], exit_costs(model, text_of_length(costing._first, 60)).plain, rtol=1e-9
-    )
+    np.testing.assert_allclose(costs.plain[0, 0], exit_costs(model, model.backbone.example(60)).plain, rtol=1e-9)
 
 
 # --- published -------------------------------------------------------------------------------------------------------

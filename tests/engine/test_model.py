@@ -45,8 +45,8 @@ class Scheduled(ExitRule):
         return {"id": ids, "stop": self.schedule[ids] == exit}
 
     def step(self, state: Rows, seen: Rows, knob: float) -> tuple[Any, Rows]:
-        assert isinstance(seen["id"], np.ndarray | np.int64)  # an array, or one sample's scalar
-        self.rows.append(seen["id"].size)
+        assert all(isinstance(column, np.ndarray) and column.ndim == 1 for column in seen.values())  # one row as well
+        self.rows.append(len(seen["id"]))
         if state:
             assert (state["id"] == seen["id"]).all(), "a row's state went to another row"
         return seen["stop"], {"id": seen["id"] * 1}
@@ -236,7 +236,8 @@ def assert_as_scheduled(model: EarlyExitModel, x: Any, schedule: Sequence[int], 
     answers = torch.stack([visit.logits for visit in model.trace(x)], 1)
     decision = model.dynamic(pick(x, order), Scheduled(schedule), 0.0, order, wait=wait)
     where = torch.tensor(schedule)[order]
-    assert decision.exit.dtype == torch.int64
+    assert decision.exit.dtype == decision.block.dtype == torch.int64
+    assert decision.block.tolist() == [model.blocks[place] for place in decision.exit.tolist()]
     assert decision.exit.tolist() == where.tolist()
     torch.testing.assert_close(decision.logits, answers[order, where], atol=1e-5, rtol=1e-5)
     return decision

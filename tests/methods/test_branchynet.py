@@ -88,9 +88,9 @@ def test_just_the_first_third_is_deeper():
 @pytest.mark.parametrize("deep", ["mlp", "block"])
 def test_deep_without_an_early_exit_is_refused(deep):
     with pytest.raises(UserError, match=f"deep={deep}: .* first third of the 12 blocks.* behind block 6") as error:
-        build(BranchyNet, tiny_vit(12), deep=deep, positions=(6, 8))
+        build(BranchyNet, tiny_vit(12), deep=deep, blocks=(6, 8))
     assert "\n" not in str(error.value)
-    _, model = build(BranchyNet, tiny_vit(12), deep=deep, positions=(4, 8))
+    _, model = build(BranchyNet, tiny_vit(12), deep=deep, blocks=(4, 8))
     assert [type(model.exits[str(block)]) is LinearExit for block in (4, 8)] == [False, True]
 
 

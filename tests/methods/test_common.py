@@ -16,10 +16,10 @@ def test_exits_go_behind_every_block_but_the_last():
     assert exit_blocks((3, 1), 5) == [1, 3]
 
 
-@pytest.mark.parametrize("positions", [(0, 2), (5,), (2, 2), ()])
-def test_impossible_positions_are_one_line(positions):
+@pytest.mark.parametrize("blocks", [(0, 2), (5,), (2, 2), ()])
+def test_impossible_blocks_are_one_line(blocks):
     with pytest.raises(UserError, match="blocks from 1 to 4") as error:
-        exit_blocks(positions, 5)
+        exit_blocks(blocks, 5)
     assert "\n" not in str(error.value)
 
 

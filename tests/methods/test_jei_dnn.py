@@ -203,9 +203,9 @@ def test_regression_is_skipped_and_options_are_typed():
     task = Task(kind="regression", classes=1, metric="pearson_spearman")
     assert "regression" in unmet(JEIDNN(), tiny_vit(outputs=1), task)
     assert unmet(JEIDNN(), tiny_vit(), Task(classes=3)) is None
-    (chosen,) = Registry.installed().choose("jei_dnn[gate_bias=-0.5,tradeoff=0.15,im_weighting=p_exit,positions=2+4]")
+    (chosen,) = Registry.installed().choose("jei_dnn[gate_bias=-0.5,tradeoff=0.15,im_weighting=p_exit,blocks=2+4]")
     assert chosen.pinned == -0.5
-    assert chosen.method == JEIDNN(positions=(2, 4), tradeoff=0.15, im_weighting="p_exit")
+    assert chosen.method == JEIDNN(blocks=(2, 4), tradeoff=0.15, im_weighting="p_exit")
     assert JEIDNN().im_weighting == "uniform"
     with pytest.raises(ValueError, match="at least 1"):
         JEIDNN(alternate=0)

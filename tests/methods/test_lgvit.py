@@ -22,7 +22,7 @@ from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Registry
 from eebench.rules import Confidence
 from eebench_methods.lgvit import LGViT
-from eebench_methods.lgvit.heads import GlobalAggregation, LGViTExit, LocalPerception, default_positions, head_plan
+from eebench_methods.lgvit.heads import GlobalAggregation, LGViTExit, LocalPerception, default_blocks, head_plan
 from eebench_methods.lgvit.losses import (
     alternating_weighted,
     feature_kl,
@@ -109,24 +109,26 @@ def test_local_head_cell_by_cell(depthwise):
     dim, rows, columns = 4, 3, 5
     head = shaken(LocalPerception(dim, depthwise=depthwise))
     grid = seeded(2, dim, rows, columns)
-    layers = list(head.conv)
 
     def batch_norm(x, bn):  # eps is torch's default, 1e-5
         return (x - bn.running_mean) / torch.sqrt(bn.running_var + 1e-5) * bn.weight + bn.bias
 
     tokens = grid.permute(0, 2, 3, 1)
-    x = batch_norm(F.gelu(tokens @ layers[0].weight[:, :, 0, 0].T + layers[0].bias), layers[2])
+    conv, _, bn = head.pointwise
+    x = batch_norm(F.gelu(tokens @ conv.weight[:, :, 0, 0].T + conv.bias), bn)
     if depthwise:
+        conv, _, bn = head.depthwise
         spread = torch.zeros_like(x)
         for row in range(rows):
             for column in range(columns):
                 for i in (-1, 0, 1):
                     for j in (-1, 0, 1):
                         if 0 <= row + i < rows and 0 <= column + j < columns:
-                            kernel = layers[3].weight[:, 0, 1 + i, 1 + j]
+                            kernel = conv.weight[:, 0, 1 + i, 1 + j]
                             spread[:, row, column] += kernel * x[:, row + i, column + j]
-        x = batch_norm(F.gelu(spread + layers[3].bias), layers[5])
-    x = batch_norm(x @ layers[-2].weight[:, :, 0, 0].T + layers[-2].bias, layers[-1])
+        x = batch_norm(F.gelu(spread + conv.bias), bn)
+    conv, bn = head.projection
+    x = batch_norm(x @ conv.weight[:, :, 0, 0].T + conv.bias, bn)
     torch.testing.assert_close(head(grid), (x + tokens).flatten(1, 2))
 
 
@@ -198,7 +200,7 @@ def test_classifier(kind, layout):
     torch.testing.assert_close(output.logits, expected)
 
 
-# --- positions ---------------------------------------------------------------------------------------------------
+# --- blocks ---------------------------------------------------------------------------------------------------
 
 
 def isotropic(depth):
@@ -210,14 +212,14 @@ SWIN_B = [
 ]
 
 
-def test_positions():
-    assert default_positions(isotropic(12)) == [4, 5, 6, 7, 8, 9, 10, 11]
-    assert default_positions(isotropic(24)) == [8, 10, 12, 14, 16, 18, 20, 22]
-    assert default_positions(isotropic(6)) == [2, 3, 4, 5]
-    assert default_positions(isotropic(2)) == [1]
-    assert default_positions(SWIN_B) == [4, 7, 10, 13, 16, 19, 22, 23]
+def test_default_blocks():
+    assert default_blocks(isotropic(12)) == [4, 5, 6, 7, 8, 9, 10, 11]
+    assert default_blocks(isotropic(24)) == [8, 10, 12, 14, 16, 18, 20, 22]
+    assert default_blocks(isotropic(6)) == [2, 3, 4, 5]
+    assert default_blocks(isotropic(2)) == [1]
+    assert default_blocks(SWIN_B) == [4, 7, 10, 13, 16, 19, 22, 23]
     for depth in range(2, 50):
-        assert all(1 <= block < depth for block in default_positions(isotropic(depth)))
+        assert all(1 <= block < depth for block in default_blocks(isotropic(depth)))
 
 
 def test_head_plan_has_the_released_lists():
@@ -230,17 +232,15 @@ def test_head_plan_has_the_released_lists():
     assert head_plan(3, heads="global") == [2, 2, 3]
 
 
-@pytest.mark.parametrize("positions", [(12,), (0, 4), (4, 4), (-1,)])
-def test_positions_outside_are_an_error(positions):
-    method = LGViT(positions=positions)
+@pytest.mark.parametrize("blocks", [(12,), (0, 4), (4, 4), (-1,)])
+def test_blocks_outside_are_an_error(blocks):
+    method = LGViT(blocks=blocks)
     with pytest.raises(UserError, match="from 1 to 11"):
         method.build(tiny_vit(12), Task(classes=3))
 
 
 def test_options_as_typed():
-    (chosen,) = Registry.installed().choose(
-        "lgvit[positions=4+5+6,gah=avg,kd=batch,detach_teachers=true,threshold=0.9]"
-    )
+    (chosen,) = Registry.installed().choose("lgvit[blocks=4+5+6,gah=avg,kd=batch,detach_teachers=true,threshold=0.9]")
     assert chosen.method == LGViT((4, 5, 6), gah="avg", kd="batch", detach_teachers=True)
     assert chosen.pinned == 0.9
     exits = chosen.method.build(tiny_vit(12), Task(classes=3))
@@ -366,7 +366,7 @@ def test_teachers_are_detached_on_demand():
 
 @pytest.mark.parametrize("index", range(4))
 def test_stage_1_alternates(index):
-    method, model = build(LGViT, tiny_vit(), positions=(2, 3))
+    method, model = build(LGViT, tiny_vit(), blocks=(2, 3))
     targets = classes_for(8)
     step = train_step(model, method.phases()[0], inputs_for(model.backbone, 8), targets, method.task, index=index)
     losses = [F.cross_entropy(visit.logits, targets) for visit in step.visits]
@@ -405,7 +405,7 @@ def test_stage_1_gradients():
     odd = gradients(model, stage, inputs, targets, method.task, index=1)
     assert set(even) == {name for name, _ in model.named_parameters() if name.startswith("backbone.")}
     # a bias right in front of a BatchNorm has no effect, so that its gradient is nothing but rounding
-    idle = {f"exits.{b}.mix.conv.{n - 2}.bias" for b, n in [(1, 8), (2, 5)]}
+    idle = {f"exits.{block}.mix.projection.0.bias" for block in (1, 2)}
     assert {name for name, _ in model.named_parameters()} - set(odd) <= idle
 
 

@@ -140,7 +140,7 @@ def test_replay_is_dynamic_on_twelve_blocks():
 
 
 def test_replay_is_dynamic_with_its_own_last_head():
-    method, model = build(PABEE, tiny_vit(6), last="own", positions=(2, 3, 5))
+    method, model = build(PABEE, tiny_vit(6), last="own", blocks=(2, 3, 5))
     assert model.blocks == (2, 3, 5, 6)
     assert_replay_is_dynamic(model, method.rule(), inputs_for(model.backbone))
 
@@ -157,8 +157,8 @@ def test_neighbours_in_a_batch_do_not_reset_the_count():
 
 
 def test_options_as_typed():
-    (chosen,) = Registry.installed().choose("pabee[patience=3,regression_threshold=0.5,last=own,positions=2+4]")
+    (chosen,) = Registry.installed().choose("pabee[patience=3,regression_threshold=0.5,last=own,blocks=2+4]")
     assert chosen.pinned == 3
-    assert chosen.method == PABEE(positions=(2, 4), last="own", regression_threshold=0.5)
+    assert chosen.method == PABEE(blocks=(2, 4), last="own", regression_threshold=0.5)
     with pytest.raises(ValueError, match="above 0"):
         PABEE(regression_threshold=0.0)

@@ -76,7 +76,7 @@ def test_loss_weights():
     ("weights", "numbers"), [("ascending", (2, 3, 4)), ("descending", (3, 2, 1)), ("equal", (1,) * 3)]
 )
 def test_loss(weights, numbers):
-    method, model = build(PCEE, tiny_vit(), weights=weights, positions=(2, 3))
+    method, model = build(PCEE, tiny_vit(), weights=weights, blocks=(2, 3))
     targets = classes_for(8)
     step = train_step(model, method.phases()[0], inputs_for(model.backbone, 8), targets, method.task)
     losses = [F.cross_entropy(visit.logits, targets) for visit in step.visits]

@@ -20,7 +20,7 @@ from eebench.plugins.registry import Registry
 from eebench.rules import Confidence
 from eebench_methods.vit_ee import ViTEE
 from eebench_methods.vit_ee.heads import ConvExit, MixerExit, MLPExit, ResMLPExit, TransformerExit
-from eebench_methods.vit_ee.method import default_positions
+from eebench_methods.vit_ee.method import default_blocks
 from tests.walk import (
     BACKBONES,
     TinyPyramid,
@@ -76,7 +76,7 @@ def test_golden_trace():
 
 @pytest.mark.parametrize("head", HEADS)
 def test_replay_is_dynamic(head):
-    method, model = build(ViTEE, tiny_vit(size=(8, 6)), noise=0.1, head=head, positions=(1, 3))
+    method, model = build(ViTEE, tiny_vit(size=(8, 6)), noise=0.1, head=head, blocks=(1, 3))
     where = assert_replay_is_dynamic(model, method.rule(), inputs_for(model.backbone, 16))
     assert len(where) >= 5
     assert (where[-1.0] == 0).all()
@@ -210,34 +210,34 @@ def test_resmlp_branch(kind):
 
 def test_transformer_branch_has_the_backbone_blocks_own_shape():
     backbone = TinyPyramid()
-    exits = ViTEE(positions=(2, 3)).build(backbone, Task(classes=3))
+    exits = ViTEE(blocks=(2, 3)).build(backbone, Task(classes=3))
     assert [exits[b].block.attn.num_heads for b in (2, 3)] == [1, 2]
     assert [exits[b].block.mlp.fc1.out_features for b in (2, 3)] == [32, 64]
     vit = tiny_vit()
-    (branch,) = ViTEE(positions=(2,)).build(vit, Task(classes=3)).values()
+    (branch,) = ViTEE(blocks=(2,)).build(vit, Task(classes=3)).values()
     shapes = {name: tensor.shape for name, tensor in vit.net.blocks[0].state_dict().items()}
     assert {name: tensor.shape for name, tensor in branch.block.state_dict().items()} == shapes
 
 
-# --- positions, options ----------------------------------------------------------------------------------------------
+# --- blocks, options ----------------------------------------------------------------------------------------------
 
 
-def test_positions():
-    assert default_positions(12) == [2, 4, 6]
-    assert default_positions(24) == [4, 8, 12]
-    assert default_positions(4) == [1, 2]
-    assert default_positions(2) == [1]
+def test_default_blocks():
+    assert default_blocks(12) == [2, 4, 6]
+    assert default_blocks(24) == [4, 8, 12]
+    assert default_blocks(4) == [1, 2]
+    assert default_blocks(2) == [1]
 
 
-@pytest.mark.parametrize("positions", [(4,), (0,), (2, 2)])
-def test_positions_outside_are_an_error(positions):
-    method = ViTEE(positions=positions)
+@pytest.mark.parametrize("blocks", [(4,), (0,), (2, 2)])
+def test_blocks_outside_are_an_error(blocks):
+    method = ViTEE(blocks=blocks)
     with pytest.raises(UserError, match="from 1 to 3"):
         method.build(tiny_vit(), Task(classes=3))
 
 
 def test_options_as_typed():
-    (chosen,) = Registry.installed().choose("vit_ee[head=cnn_add,positions=3,regime=classifier_wise]")
+    (chosen,) = Registry.installed().choose("vit_ee[head=cnn_add,blocks=3,regime=classifier_wise]")
     assert chosen.method == ViTEE("cnn_add", (3,), "classifier_wise")
     with pytest.raises(UserError, match="head=transformer"):
         Registry.installed().choose("vit_ee[head=transformer]")
@@ -254,7 +254,7 @@ def test_says_why_not():
 
 
 def test_end_to_end_counts_the_last_exit_twice():
-    method, model = build(ViTEE, tiny_vit(), positions=(1, 3))
+    method, model = build(ViTEE, tiny_vit(), blocks=(1, 3))
     (phase,) = method.phases()
     targets = classes_for(8)
     step = train_step(model, phase, inputs_for(model.backbone, 8), targets, method.task)
@@ -266,7 +266,7 @@ def test_end_to_end_counts_the_last_exit_twice():
 
 @pytest.mark.parametrize("head", HEADS)
 def test_classifier_wise_leaves_the_backbone_alone(head):
-    method, model = build(ViTEE, tiny_vit(), head=head, positions=(1, 3), regime="classifier_wise")
+    method, model = build(ViTEE, tiny_vit(), head=head, blocks=(1, 3), regime="classifier_wise")
     (phase,) = method.phases()
     targets = classes_for(8)
     step = train_step(model, phase, inputs_for(model.backbone, 8), targets, method.task)
@@ -283,7 +283,7 @@ def test_size_on_vit_b():
     # one exit behind block 6, 100 classes: branch 7.755 M, model 93.63 M, 1.4546 GMAC for the branch
     with torch.device("meta"):
         backbone = ViT(timm.create_model("vit_base_patch16_224", num_classes=100))
-        exits = ViTEE(positions=(6,)).build(backbone, Task(classes=100))
+        exits = ViTEE(blocks=(6,)).build(backbone, Task(classes=100))
         model = EarlyExitModel(backbone, exits).eval()
         image = torch.empty(1, 3, 224, 224)
     assert sum(p.numel() for p in exits[6].parameters()) / 1e6 == pytest.approx(7.755, abs=0.001)
@@ -299,7 +299,7 @@ def test_size_on_vit_b():
 
 @pytest.mark.parametrize("head", HEADS)
 def test_engine_can_count_every_head(head):
-    _, model = build(ViTEE, tiny_vit(), head=head, positions=(2,))
+    _, model = build(ViTEE, tiny_vit(), head=head, blocks=(2,))
     costs = exit_costs(model, inputs_for(model.backbone, 1))
     assert np.all(costs.heads > 0)
     assert np.all(np.diff(costs.total) > 0)

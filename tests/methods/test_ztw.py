@@ -176,6 +176,6 @@ def test_costs_charge_every_head_passed():
 def test_regression_is_skipped_and_options_are_typed():
     task = Task(kind="regression", classes=1, metric="pearson_spearman")
     assert "regression" in unmet(ZTW(), tiny_vit(outputs=1), task)
-    (chosen,) = Registry.installed().choose("ztw[threshold=0.9,ensemble=false,positions=2+4]")
+    (chosen,) = Registry.installed().choose("ztw[threshold=0.9,ensemble=false,blocks=2+4]")
     assert chosen.pinned == 0.9
-    assert chosen.method == ZTW(positions=(2, 4), ensemble=False)
+    assert chosen.method == ZTW(blocks=(2, 4), ensemble=False)

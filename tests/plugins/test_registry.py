@@ -111,7 +111,7 @@ def test_listing_imports_no_method(monkeypatch):
         ("LGViT", "unknown method 'LGViT'; did you mean 'lgvit'?"),
         ("JEI-DNN", "unknown method 'JEI-DNN'; did you mean 'jei_dnn'?"),
         ("pabee,lgvi", "unknown method 'lgvi'; did you mean 'lgvit'?"),
-        ("pabee[positons=3+4]", "method 'pabee' has no option 'positons'; did you mean 'positions'?"),
+        ("pabee[bloks=3+4]", "method 'pabee' has no option 'bloks'; did you mean 'blocks'?"),
     ],
 )
 def test_a_typing_error_is_answered_with_the_nearest_name(typed, words):
@@ -140,7 +140,7 @@ def test_nothing_near_is_answered_with_all_there_is():
         ("lgvit[threshold=nan]", "threshold=nan is not a finite number"),
         ("lgvit[kd_weight=nan]", "kd_weight=nan is not a finite number"),
         ("lgvit[kd_weight=heavy]", "option kd_weight=heavy is not valid"),
-        ("pabee[positions=4+x]", "option positions=4+x is not valid"),
+        ("pabee[blocks=4+x]", "option blocks=4+x is not valid"),
         ("pabee[last=first]", "option last=first is not valid: Input should be 'backbone' or 'own'"),
         ("pabee[regression_threshold=-1]", "regression_threshold must be above 0"),
     ],
@@ -153,7 +153,7 @@ def test_what_is_wrong_is_said(typed, words):
     ("typed", "words"),
     [
         ("pabee[patienc=3]", "method 'pabee' has no option 'patienc'; did you mean 'patience'?"),
-        ("pabee[positons=3]", "method 'pabee' has no option 'positons'; did you mean 'positions'?"),
+        ("pabee[bloks=3]", "method 'pabee' has no option 'bloks'; did you mean 'blocks'?"),
         ("pondernet[q=0.5]", "method 'pondernet' has no option 'q'; known: .*halt_bias"),
         ("pabee[patience=1.5]", "method 'pabee': patience=1.5 is not a whole number"),
     ],
@@ -178,7 +178,7 @@ class Everything(Method):
 
     name = "everything"
 
-    positions: tuple[int, ...] | None = (1,)
+    blocks: tuple[int, ...] | None = (1,)
     pair: tuple[float, float] = (0.0, 0.0)
     kind: Literal["left", "right"] = "left"
     rate: float | None = 0.5
@@ -203,9 +203,9 @@ def choose(text):
 @pytest.mark.parametrize(
     ("typed", "option", "value"),
     [
-        ("positions=4+8", "positions", (4, 8)),
-        ("positions=4", "positions", (4,)),
-        ("positions=none", "positions", None),
+        ("blocks=4+8", "blocks", (4, 8)),
+        ("blocks=4", "blocks", (4,)),
+        ("blocks=none", "blocks", None),
         ("pair=0.5+2", "pair", (0.5, 2.0)),
         ("kind=right", "kind", "right"),
         ("rate=None", "rate", None),
@@ -405,11 +405,9 @@ def test_a_dataclass_that_can_change_is_python_s_own_error():
 
 
 def test_a_pinned_knob_is_no_part_of_training():
-    three, six, other = Registry.installed().choose(
-        "pabee[patience=3],pabee[patience=6],pabee[positions=4+8,patience=3]"
-    )
+    three, six, other = Registry.installed().choose("pabee[patience=3],pabee[patience=6],pabee[blocks=4+8,patience=3]")
     assert three.trained == six.trained == "pabee"
-    assert other.trained == "pabee[positions=4+8]"
+    assert other.trained == "pabee[blocks=4+8]"
     assert (three.label, three.pinned) == ("pabee[patience=3]", 3)
 
 

@@ -9,7 +9,7 @@ from eebench.schema import PROTOCOL_VERSION, SCHEMA_VERSION
 
 LABELS = {
     "pabee": "PABEE",
-    "lgvit[positions=4+8]": "LGViT",
+    "lgvit[blocks=4+8]": "LGViT",
     "palbert": "PALBERT",
     "branchynet": "BranchyNet",
     "berxit": "BERxiT",

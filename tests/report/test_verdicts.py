@@ -140,7 +140,7 @@ def test_order_and_methods_without_result(record):
     rows = [
         METHOD | {"met": 0, "speedup_cpu": 9.0},
         METHOD | {"method": "palbert", "label": "PALBERT"},
-        METHOD | {"method": "lgvit[positions=4+8]", "label": "LGViT", "speedup_cpu": 2.0},
+        METHOD | {"method": "lgvit[blocks=4+8]", "label": "LGViT", "speedup_cpu": 2.0},
     ]
     found = verdicts(record, pd.DataFrame(rows), Writer(record))
     assert [verdict.label for verdict in found] == ["LGViT", "PALBERT", "PABEE", "text_only"]

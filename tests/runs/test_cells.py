@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from eebench.engine.costing import parameters, text_of_length
+from eebench.engine.costing import parameters
 from eebench.engine.macs import exit_costs
 from eebench.engine.model import assemble
 from eebench.engine.trace import collect
@@ -22,7 +22,7 @@ from eebench.runs.workshop import Workshop, open_backbone, open_model
 from eebench.schema import BACKBONE, static_label
 
 CPU = torch.device("cpu")
-PABEE, JEI = "pabee[positions=3+6+9]", "jei_dnn[positions=4+8]"
+PABEE, JEI = "pabee[blocks=3+6+9]", "jei_dnn[blocks=4+8]"
 STATIC = {static_label(blocks) for blocks in (3, 12)}
 
 
@@ -144,7 +144,7 @@ def test_an_id_follows_from_everything_that_made_the_cell(prepared, monkeypatch)
 
 
 def test_an_id_is_a_folder_name(prepared):
-    name = prepared.cell_id("lgvit[positions=4+8,gah=avg]" + "x" * 80, 0, "c")
+    name = prepared.cell_id("lgvit[blocks=4+8,gah=avg]" + "x" * 80, 0, "c")
     assert set("/[]=+, ").isdisjoint(name)
     assert len(name) < 90
 
@@ -186,9 +186,3 @@ def test_a_method_without_an_early_exit_is_skipped(smoke, plugin, monkeypatch):
     monkeypatch.setattr(type(registry.choose("pabee")[0].method), "build", lambda self, backbone, task: {})
     skips = prepare(smoke.spec, registry).skips
     assert skips[PABEE] == "it places no exit before the last block"
-
-
-def test_text_of_length():
-    one = text_of_length({"input_ids": torch.tensor([[5, 6, 7], [8, 9, 0]]), "attention_mask": torch.ones(2, 3)}, 4)
-    assert one["input_ids"].tolist() == [[5, 5, 5, 5]]
-    assert one["attention_mask"].shape == (1, 4)

@@ -10,7 +10,7 @@ from eebench.engine.trace import Trace
 from eebench.errors import UserError
 from eebench.schema import TARGETS
 
-METHOD = "pabee[positions=3+6+9]"
+METHOD = "pabee[blocks=3+6+9]"
 
 
 def test_tables_are_read_and_failures_told(smoke):

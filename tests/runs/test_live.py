@@ -116,7 +116,7 @@ class Gridless(Base):
 def test_one_bad_plugin_leaves_the_others_their_run(tmp_path):
     file = tmp_path / "bad.py"
     file.write_text(PLUGIN)
-    methods = "neighbours,gridless,pabee[positions=4+8]"
+    methods = "neighbours,gridless,pabee[blocks=4+8]"
     with pytest.warns(RuntimeWarning, match="failed"):
         tables = eebench.run(
             methods=methods,
@@ -128,7 +128,7 @@ def test_one_bad_plugin_leaves_the_others_their_run(tmp_path):
             static=(),
         )
     points = tables["operating_points"]
-    assert set(points["method"]) == {"pabee[positions=4+8]"}
+    assert set(points["method"]) == {"pabee[blocks=4+8]"}
     assert "samples stop elsewhere" in points.attrs["failed"]["neighbours"]
     assert "the rule's grid is empty" in points.attrs["failed"]["gridless"]
     record = json.loads((tmp_path / "r" / next((tmp_path / "r").iterdir()).name / "run.json").read_text())

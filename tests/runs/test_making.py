@@ -17,7 +17,7 @@ from eebench.runs.prepare import prepare
 from eebench.runs.store import UNFINISHED, Store
 from eebench.runs.workshop import Workshop
 
-JEI = "jei_dnn[positions=4+8]"
+JEI = "jei_dnn[blocks=4+8]"
 
 
 class CutError(BaseException):

@@ -21,7 +21,7 @@ from eebench.runs.runner import execute
 from eebench.schema import KINDS, PROTOCOL_VERSION, SCHEMA_VERSION, TABLES, TARGETS
 
 STATIC = ["static[blocks=3]", "static[blocks=12]"]
-LABELS = ["pabee[positions=3+6+9]", "jei_dnn[positions=4+8]"]
+LABELS = ["pabee[blocks=3+6+9]", "jei_dnn[blocks=4+8]"]
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +232,7 @@ def test_a_second_run_reuses_and_says_so(smoke, plugin, copied):
     ]
     assert not [line for line in lines if " epochs: " in line and "failing" not in line]
     notes = json.loads((outcome.path / "run.json").read_text())["notes"]
-    assert "jei_dnn[positions=4+8] trains 2 epochs, not 1: one for each of its phases" in notes
+    assert "jei_dnn[blocks=4+8] trains 2 epochs, not 1: one for each of its phases" in notes
     assert {c["label"]: c.get("reused") for c in outcome.cells if c["status"] == "done"} == {
         "backbone": True,
         **dict.fromkeys([*STATIC, *LABELS], True),
@@ -308,7 +308,7 @@ def test_a_sister_run_takes_what_is_there_and_trains_the_rest(smoke, copied):
         ({"methods": ("pabee",), "backbone": "vit_bb"}, "unknown backbone 'vit_bb'"),
         ({"methods": ("pabee",), "dataset": "digit"}, "did you mean 'digits'"),
         ({"methods": ("pabee",), "weights": "none.safetensors"}, "there is no weights file"),
-        ({"methods": ("pabee[positions=12]",)}, "positions=12"),
+        ({"methods": ("pabee[blocks=12]",)}, "blocks=12"),
         ({"methods": ("pabee",), "device": "abacus"}, "'abacus' is no device"),
         ({"thresholds": ()}, "--thresholds"),
     ],
@@ -392,7 +392,7 @@ def test_texts_cost_what_their_own_lengths_cost(texts, tmp_path):
     model, folder = texts
     tables = eebench.run(
         results=tmp_path,
-        methods=("jei_dnn[positions=1+2]", "pabee[positions=2]"),
+        methods=("jei_dnn[blocks=1+2]", "pabee[blocks=2]"),
         backbone=str(model),
         dataset=f"csv:{folder}",
         budget="smoke",
@@ -405,17 +405,17 @@ def test_texts_cost_what_their_own_lengths_cost(texts, tmp_path):
     assert {c["label"]: c["status"] for c in record["cells"]} == {
         "backbone": "done",
         "static[blocks=2]": "done",
-        "jei_dnn[positions=1+2]": "done",
-        "pabee[positions=2]": "done",
+        "jei_dnn[blocks=1+2]": "done",
+        "pabee[blocks=2]": "done",
     }
     assert record["backbone"]["weights"] == "its own"
     assert len(record["backbone"]["weights_sha256"]) == 64
-    cell = next(c["id"] for c in record["cells"] if c["label"] == "pabee[positions=2]")
+    cell = next(c["id"] for c in record["cells"] if c["label"] == "pabee[blocks=2]")
     with np.load(path / "cells" / cell / "costs-test.npz") as costs:
         assert costs["plain"].shape == (24, 1)
         assert len(np.unique(costs["plain"])) > 5
         total = costs["backbone"] + costs["heads"] + costs["gates"]
-        fixed = numbers(tables["curves"], method="pabee[positions=2]", kind="dynamic", split="test", mean_exit=4.0)
+        fixed = numbers(tables["curves"], method="pabee[blocks=2]", kind="dynamic", split="test", mean_exit=4.0)
         assert fixed["gmacs"].iloc[0] == pytest.approx(total[:, -1].mean() / 1e9)
 
 

@@ -14,7 +14,7 @@ from eebench.measure.replay import replay
 from eebench.plugins.registry import Registry
 from eebench.runs.tune import tune, tune_budget
 
-METHOD = "pabee[positions=3+6+9]"
+METHOD = "pabee[blocks=3+6+9]"
 
 
 def of(run, **values):
