@@ -11,17 +11,11 @@ from importlib import import_module
 from typing import Any
 
 _EXPORTS = {  # module -> the public names it lends to this package; add a line to add a module
-    "anytime": (
-        "MarginalMonotonicity Overthinking conditional_monotonicity confusion hindsight_improvability"
-        " marginal_monotonicity overthinking"
-    ),
+    "anytime": ("Overthinking conditional_monotonicity hindsight_improvability overthinking"),
     "bounds": "binomial_p_value hb_p_value hb_upper_bound wsr_p_value wsr_upper_bound",
-    "budget": (
-        "BudgetedThresholds apply_thresholds budgeted_thresholds geometric_shares msdnet_sweep thresholds_for_shares"
-    ),
+    "budget": ("BudgetedThresholds apply_thresholds budgeted_thresholds geometric_shares thresholds_for_shares"),
     "calibration": (
-        "Reliability brier brier_per_sample deployed ece ece_by_exit fit_temperature mean_by_exit nll nll_per_sample"
-        " reliability softmax"
+        "Reliability brier brier_per_sample deployed ece fit_temperature nll nll_per_sample reliability softmax"
     ),
     "calibration_error": "CalibrationError calibration_error_of",
     "choice": (
@@ -36,11 +30,8 @@ _EXPORTS = {  # module -> the public names it lends to this package; add a line 
     "quality": "METRICS per_sample_correct resampled_scores score",
     "ranking": "CriticalDifference critical_difference tiers",
     "risk": "RiskControl accuracy_gap risk_control samples_needed",
-    "statistics": (
-        "Interval MeanStd mann_whitney mean_std overlap paired_bootstrap resampled_counts score_contrast score_drop"
-    ),
-    "summary": "Area area_under_curve at_budget at_drop gain_over_fixed_depth",
-    "timings": "MIN_BLOCKS Strata round_factors speedup_interval split_mean strays",
+    "statistics": ("Interval MIN_BLOCKS paired_bootstrap resampled_counts score_contrast score_drop"),
+    "timings": "Strata round_factors speedup_interval split_mean strays",
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names.split()}
 

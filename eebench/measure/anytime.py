@@ -14,12 +14,9 @@ from numpy.typing import ArrayLike
 from eebench.measure._arrays import Floats, finite, flags, fraction
 
 __all__ = [
-    "MarginalMonotonicity",
     "Overthinking",
     "conditional_monotonicity",
-    "confusion",
     "hindsight_improvability",
-    "marginal_monotonicity",
     "overthinking",
 ]
 
@@ -34,15 +31,6 @@ class Overthinking:
     destructive_of_all: float  # the same, of all samples
     wasteful: float  # of the full model's compute: saved by stopping each sample at its first right exit
     early_right: float  # of all samples: some exit before the last was right
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class MarginalMonotonicity:
-    """Whether the mean over samples only ever rises from exit to exit."""
-
-    means: Floats  # (E,)
-    largest_drop: float  # from any exit to a later one; 0 when monotone
-    monotone: bool
 
 
 def overthinking(correct: ArrayLike, costs: ArrayLike) -> Overthinking:
@@ -95,29 +83,6 @@ def hindsight_improvability(correct: ArrayLike) -> Floats:
     return lost.sum(0) / np.maximum((~right).sum(0), 1)
 
 
-def confusion(probabilities: ArrayLike, normalise: tuple[float, float] | None = None) -> Floats:
-    """How much the exits disagree with the last one, ``sum_l ||p_L - p_l||_1`` (Kaya et al., 2019, section 5).
-
-    Args:
-        probabilities: (N, E, K).
-        normalise: (mean, std) of the confusion of training samples, to report in standard deviations from it.
-
-    Returns:
-        (N,).
-
-    Raises:
-        ValueError: wrong shape, empty input, values outside [0, 1] or a std that is not positive.
-    """
-    p = fraction("probabilities", probabilities, (None, None, None))
-    total = np.abs(p - p[:, -1:]).sum((1, 2))
-    if normalise is None:
-        return total
-    mean, std = normalise
-    if not std > 0:
-        raise ValueError(f"std must be positive, not {std}")
-    return (total - mean) / std
-
-
 def conditional_monotonicity(true_probability: ArrayLike, drops: Sequence[float] = DROPS) -> dict[float, float]:
     """Share of samples whose probability of the true class falls by more than each drop from an exit to a later one.
 
@@ -136,23 +101,6 @@ def conditional_monotonicity(true_probability: ArrayLike, drops: Sequence[float]
     """
     falls = _largest_fall(fraction("true_probability", true_probability, (None, None)))
     return {float(drop): float((falls > drop).mean()) for drop in drops}
-
-
-def marginal_monotonicity(values: ArrayLike) -> MarginalMonotonicity:
-    """Whether later exits are better on average, which exit rules and risk control take for granted.
-
-    Args:
-        values: (N, E), higher being better: correct, or minus the Brier score or the NLL.
-
-    Returns:
-        The means and their largest fall.
-
-    Raises:
-        ValueError: wrong shape, empty input or NaN.
-    """
-    means = finite("values", values, (None, None)).mean(0)
-    fall = float(_largest_fall(means[None])[0])
-    return MarginalMonotonicity(means, fall, fall == 0)
 
 
 def _largest_fall(rows: Floats) -> Floats:

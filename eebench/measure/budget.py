@@ -21,7 +21,6 @@ __all__ = [
     "apply_thresholds",
     "budgeted_thresholds",
     "geometric_shares",
-    "msdnet_sweep",
     "thresholds_for_shares",
 ]
 
@@ -108,24 +107,6 @@ def apply_thresholds(confidence: ArrayLike, thresholds: ArrayLike) -> Ints:
     stops = table >= limits
     stops[:, -1] = True
     return stops.argmax(1)
-
-
-def msdnet_sweep(confidence: ArrayLike, costs: ArrayLike, points: int = 39) -> list[BudgetedThresholds]:
-    """MSDNet's curve: thresholds for ``q = p / 20``, p = 1..points (39 in MSDNet's code, 40 in IMTA's).
-
-    Args:
-        confidence: (N, E) of validation samples.
-        costs: (E,) of stopping at each exit.
-        points: how many.
-
-    Returns:
-        One solution a q, from early-heavy to late-heavy.
-
-    Raises:
-        ValueError: wrong shapes, empty input or NaN.
-    """
-    table, cost = _checked(confidence, costs)
-    return [_solve(table, cost, p / 20) for p in range(1, points + 1)]
 
 
 def budgeted_thresholds(confidence: ArrayLike, costs: ArrayLike, budget: float) -> BudgetedThresholds:

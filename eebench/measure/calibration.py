@@ -3,8 +3,7 @@
 Everything is computed once over a whole split. Averaging ECE over batches of 64 gives a perfectly calibrated model 8 to
 16 %, which is where some published early-exit figures come from.
 
-The same measures per exit: :func:`ece_by_exit` and :func:`mean_by_exit` take (N, E) tables, over all samples or, given
-``exits``, over just those that stopped there. For the deployed model :func:`deployed` picks each sample's own exit.
+For the deployed model :func:`deployed` picks each sample's own exit.
 """
 
 from __future__ import annotations
@@ -22,9 +21,7 @@ __all__ = [
     "brier_per_sample",
     "deployed",
     "ece",
-    "ece_by_exit",
     "fit_temperature",
-    "mean_by_exit",
     "nll",
     "nll_per_sample",
     "reliability",
@@ -150,56 +147,6 @@ def deployed(values: ArrayLike, exits: ArrayLike) -> np.ndarray:
         raise ValueError(f"values must have shape (n, exits, ...), not {array.shape}")
     index = class_labels("exits", exits, array.shape[:1], below=array.shape[1])
     return array[np.arange(len(array)), index]
-
-
-def mean_by_exit(values: ArrayLike, exits: ArrayLike | None = None) -> Floats:
-    """Mean of a per-sample value (correct, NLL, Brier …) at each exit.
-
-    Args:
-        values: (N, E).
-        exits: None for means over all samples; (N,), where each stopped, for means over those that stopped there.
-
-    Returns:
-        (E,), NaN at an exit where no sample stopped.
-
-    Raises:
-        ValueError: wrong shape, empty input or an exit outside [0, E).
-    """
-    table = finite("values", values, (None, None))
-    if exits is None:
-        return table.mean(0)
-    stopped = class_labels("exits", exits, table.shape[:1], below=table.shape[1])
-    with np.errstate(invalid="ignore"):
-        return np.bincount(stopped, deployed(table, stopped), table.shape[1]) / np.bincount(
-            stopped, minlength=table.shape[1]
-        )
-
-
-def ece_by_exit(
-    confidence: ArrayLike, correct: ArrayLike, exits: ArrayLike | None = None, bins: int = 15, scheme: str = "width"
-) -> Floats:
-    """ECE of each exit, over all samples or over those that stopped there.
-
-    Args:
-        confidence: (N, E) in [0, 1].
-        correct: (N, E) bool.
-        exits: None for all samples, or (N,) where each stopped.
-        bins: see :func:`reliability`.
-        scheme: see :func:`reliability`.
-
-    Returns:
-        (E,), NaN at an exit where no sample stopped.
-
-    Raises:
-        ValueError: as :func:`reliability`, or an exit outside [0, E).
-    """
-    table = fraction("confidence", confidence, (None, None))
-    right = flags("correct", correct, table.shape)
-    if exits is None:
-        return np.array([ece(table[:, e], right[:, e], bins, scheme) for e in range(table.shape[1])])
-    stopped = class_labels("exits", exits, table.shape[:1], below=table.shape[1])
-    rows = [stopped == e for e in range(table.shape[1])]
-    return np.array([ece(table[r, e], right[r, e], bins, scheme) if r.any() else np.nan for e, r in enumerate(rows)])
 
 
 def softmax(logits: ArrayLike, temperature: float = 1.0) -> Floats:

@@ -14,11 +14,8 @@ from eebench.measure import quality
 from eebench.measure._arrays import Floats, finite
 
 __all__ = [
+    "MIN_BLOCKS",
     "Interval",
-    "MeanStd",
-    "mann_whitney",
-    "mean_std",
-    "overlap",
     "paired_bootstrap",
     "resampled_counts",
     "score_contrast",
@@ -42,15 +39,6 @@ class Interval:
     low: float
     high: float
     level: float = 0.95
-
-
-@dataclass(frozen=True, slots=True)
-class MeanStd:
-    """Mean and sample standard deviation (n - 1); one value has no spread to speak of, so its ``std`` is NaN."""
-
-    mean: float
-    std: float
-    n: int
 
 
 def paired_bootstrap(
@@ -192,35 +180,6 @@ def resampled_counts(rng: np.random.Generator, n: int, samples: int) -> NDArray[
         counts[start : start + size] = np.bincount(drawn.ravel(), minlength=size * samples).reshape(size, samples)
         start += size
     return counts
-
-
-def mean_std(values: ArrayLike) -> MeanStd:
-    """Mean ± standard deviation, over seeds say.
-
-    Args:
-        values: (n,).
-
-    Raises:
-        ValueError: wrong shape, empty input or NaN.
-    """
-    array = finite("values", values, (None,))
-    return MeanStd(float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else math.nan, len(array))
-
-
-def overlap(a: Interval, b: Interval) -> bool:
-    """Whether two intervals share a point, ends included: printed as ``~``, "no clear difference"."""
-    return a.low <= b.high and b.low <= a.high
-
-
-def mann_whitney(a: ArrayLike, b: ArrayLike) -> float:
-    """Two-sided p-value of the Mann-Whitney U test that times ``a`` (n,) and ``b`` (m,) come from one distribution.
-
-    Raises:
-        ValueError: wrong shape, empty input or NaN.
-    """
-    from scipy.stats import mannwhitneyu
-
-    return float(mannwhitneyu(finite("a", a, (None,)), finite("b", b, (None,)), alternative="two-sided").pvalue)
 
 
 def adjusted_wald(lost: int, won: int, samples: int, level: float) -> Interval:

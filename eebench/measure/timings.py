@@ -9,12 +9,10 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from eebench.measure._arrays import Floats, class_labels, finite
-from eebench.measure.statistics import Interval
+from eebench.measure.statistics import MIN_BLOCKS, Interval
 
-__all__ = ["MIN_BLOCKS", "Strata", "round_factors", "speedup_interval", "split_mean", "strays"]
+__all__ = ["Strata", "round_factors", "speedup_interval", "split_mean", "strays"]
 
-MIN_BLOCKS = 10
-"""Turns of the clock that an interval needs: the spread of fewer says little about the next."""
 STRAY = 0.1
 
 
@@ -96,7 +94,7 @@ def speedup_interval(
         level: of the interval.
 
     Returns:
-        The ratio; its ends are NaN where there are fewer than :data:`MIN_BLOCKS` turns.
+        The ratio; its ends are NaN where there are fewer than :data:`eebench.measure.statistics.MIN_BLOCKS` turns.
 
     Raises:
         ValueError: wrong shapes, empty input, times that are not positive, level outside (0, 1).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eebench.measure import anytime, calibration, conformal, summary
+from eebench.measure import anytime, calibration, choice, conformal
 from eebench.measure.frontier import Frontier, find_frontier, mean_gain, mean_score
 from eebench.runs.score import Point, Row
 from eebench.runs.tables import Scored
@@ -53,12 +53,12 @@ def summary_rows(scored: Scored, plain: Scored, frontier: tuple[Frontier, list[P
         values["first_exit_share"] = _stuck(scored)
     val_macs, val_score = _columns(val)
     for drop in DROPS:
-        index = summary.at_drop(val_macs, val_score, shares.val_score, drop)
+        found_at = choice.choose_within_drop(val_macs, shares.val_score - val_score, drop)
         name = f"speedup_at_drop_{drop * 100:g}"
-        values[name] = np.nan if index is None else test[index].row["speedup_macs"]
+        values[name] = test[found_at.index].row["speedup_macs"] if found_at.met else np.nan
     for part in SHARES:
-        index = summary.at_budget(val_macs, val_score, part * shares.val)
-        values[f"score_at_{part * 100:g}"] = np.nan if index is None else float(test[index].row["score"])
+        found_at = choice.choose_within_budget(val_macs, val_score, part * shares.val)
+        values[f"score_at_{part * 100:g}"] = float(test[found_at.index].row["score"]) if found_at.met else np.nan
     if kind == "dynamic" and test[0].of.task.kind == "classification":
         values |= _overthinking(test[0])
     return [{"method": scored.label, "seed": scored.seed, "name": n, "value": v} for n, v in values.items()]

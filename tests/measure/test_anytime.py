@@ -5,9 +5,7 @@ import pytest
 
 from eebench.measure import (
     conditional_monotonicity,
-    confusion,
     hindsight_improvability,
-    marginal_monotonicity,
     overthinking,
 )
 
@@ -61,12 +59,6 @@ def test_hindsight_where_nobody_errs():
     assert hindsight_improvability([[False, True], [True, True]]).tolist() == [0, 0]
 
 
-def test_confusion():
-    p = np.array([[[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]], [[0.2, 0.8]] * 3])
-    assert confusion(p).tolist() == [3, 0]  # |1| + |-1| from the first exit, .5 + .5 from the second
-    np.testing.assert_allclose(confusion(p, normalise=(1.0, 2.0)), [1, -0.5])
-
-
 def test_conditional_monotonicity_equals_all_pairs():
     p = np.random.default_rng(1).random((150, 5))
     got = conditional_monotonicity(p)
@@ -82,16 +74,6 @@ def test_conditional_monotonicity_by_hand():
     assert conditional_monotonicity([[0.4]], drops=(0.0,)) == {0.0: 0}
 
 
-def test_marginal_monotonicity():
-    falling = marginal_monotonicity(CORRECT)  # accuracy 2/6, 3/6, 3/6
-    assert falling.monotone
-    assert falling.largest_drop == 0
-    np.testing.assert_allclose(falling.means, [2 / 6, 3 / 6, 3 / 6])
-    back = marginal_monotonicity(CORRECT[:, ::-1][:, [0, 1, 2]])  # 3/6, 3/6, 2/6
-    assert not back.monotone
-    assert back.largest_drop == pytest.approx(1 / 6)
-
-
 @pytest.mark.parametrize(
     "call",
     [
@@ -100,10 +82,7 @@ def test_marginal_monotonicity():
         lambda: overthinking(CORRECT[0], [1.0]),
         lambda: hindsight_improvability(np.zeros((0, 3), bool)),
         lambda: hindsight_improvability([[0.5, 1.0]]),
-        lambda: confusion([[0.5, 0.5]]),
-        lambda: confusion([[[0.5, 0.5]]], normalise=(0.0, 0.0)),
         lambda: conditional_monotonicity([[1.5, 0.1]]),
-        lambda: marginal_monotonicity([[np.nan, 1.0]]),
     ],
 )
 def test_bad_input(call):

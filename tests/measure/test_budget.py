@@ -9,7 +9,6 @@ from eebench.measure import (
     apply_thresholds,
     budgeted_thresholds,
     geometric_shares,
-    msdnet_sweep,
     thresholds_for_shares,
 )
 
@@ -72,12 +71,13 @@ def test_the_last_exit_takes_everyone_left_whatever_its_threshold():
 
 
 def test_without_ties_the_shares_are_met():
-    solved = msdnet_sweep(confidences(1000), COSTS)
-    assert [s.q for s in solved] == [p / 20 for p in range(1, 40)]
-    for s in solved:
-        np.testing.assert_allclose(s.shares[:-1], np.floor(1000 * geometric_shares(s.q, 4)[:-1] + 1e-9) / 1000)
-        assert s.cost == pytest.approx(s.shares @ COSTS)
-    assert np.all(np.diff([s.cost for s in solved]) > 0)
+    confidence, costs = confidences(1000), []
+    for q in (p / 20 for p in range(1, 40)):
+        exits = apply_thresholds(confidence, thresholds_for_shares(confidence, geometric_shares(q, 4)))
+        shares = np.bincount(exits, minlength=4) / 1000
+        np.testing.assert_allclose(shares[:-1], np.floor(1000 * geometric_shares(q, 4)[:-1] + 1e-9) / 1000)
+        costs.append(shares @ COSTS)
+    assert np.all(np.diff(costs) > 0)
 
 
 def test_impossible_shares_stop_nobody():
@@ -101,8 +101,12 @@ def test_the_budget_is_met_and_used(ties, budget):
     assert solved.cost <= budget
     if not ties:
         assert solved.cost > budget - 4 * COSTS[-1] / len(confidence)  # a few samples' worth at most is left over
-    dearer = [s.cost for s in msdnet_sweep(confidence, COSTS, 80) if s.cost <= budget]
-    assert solved.cost >= max(dearer, default=0) - 4 * COSTS[-1] / len(confidence) - (0.6 if ties else 0)
+    tried = (thresholds_for_shares(confidence, geometric_shares(p / 20, 4)) for p in range(1, 81))
+    costs = [COSTS[apply_thresholds(confidence, thresholds)].mean() for thresholds in tried]
+    best = max((cost for cost in costs if cost <= budget), default=0)
+    assert solved.cost >= best - 4 * COSTS[-1] / len(
+        confidence
+    ) - (0.6 if ties else 0)
 
 
 def test_budgets_at_the_ends():
@@ -137,7 +141,6 @@ def test_negative_entropies_serve_as_confidences():
         lambda c: apply_thresholds(c * np.nan, [0.5] * 4),
         lambda c: budgeted_thresholds(c, COSTS[::-1], 5.0),
         lambda c: budgeted_thresholds(c, COSTS[:3], 5.0),
-        lambda c: msdnet_sweep(c[:0], COSTS),
     ],
 )
 def test_bad_input(call):

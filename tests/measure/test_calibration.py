@@ -10,9 +10,7 @@ from eebench.measure import (
     brier_per_sample,
     deployed,
     ece,
-    ece_by_exit,
     fit_temperature,
-    mean_by_exit,
     nll,
     nll_per_sample,
     reliability,
@@ -96,22 +94,6 @@ def test_brier_equals_sklearn_class_by_class():
     want = sum(brier_score_loss(targets == c, p[:, c]) for c in range(4))
     assert brier(p, targets) == pytest.approx(want)
     assert brier_per_sample([[1.0, 0.0], [1.0, 0.0], [0.5, 0.5]], [0, 1, 1]).tolist() == [0, 2, 0.5]
-
-
-def test_by_exit_over_all_and_over_those_that_stopped():
-    rng = np.random.default_rng(1)
-    confidence, exits = rng.random((300, 3)), rng.choice([0, 2], size=300)  # nobody stops at exit 1
-    correct = rng.random((300, 3)) < confidence
-    everyone, stopped = ece_by_exit(confidence, correct), ece_by_exit(confidence, correct, exits)
-    means = mean_by_exit(correct, exits)
-    for e in (0, 2):
-        here = exits == e
-        assert everyone[e] == ece(confidence[:, e], correct[:, e])
-        assert stopped[e] == ece(confidence[here, e], correct[here, e])
-        assert means[e] == pytest.approx(correct[here, e].mean())
-    assert np.isnan(stopped[1])
-    assert np.isnan(means[1])
-    np.testing.assert_allclose(mean_by_exit(correct), correct.mean(0))
 
 
 def test_deployed_picks_each_samples_own_exit():
