@@ -104,9 +104,7 @@ def test_the_budget_is_met_and_used(ties, budget):
     tried = (thresholds_for_shares(confidence, geometric_shares(p / 20, 4)) for p in range(1, 81))
     costs = [COSTS[apply_thresholds(confidence, thresholds)].mean() for thresholds in tried]
     best = max((cost for cost in costs if cost <= budget), default=0)
-    assert solved.cost >= best - 4 * COSTS[-1] / len(
-        confidence
-    ) - (0.6 if ties else 0)
+    assert solved.cost >= best - 4 * COSTS[-1] / len(confidence) - (0.6 if ties else 0)
 
 
 def test_budgets_at_the_ends():
