@@ -33,6 +33,7 @@ __all__ = [
     "Need",
     "PaperRecipe",
     "Phase",
+    "Range",
     "Recipe",
     "Task",
     "TrainStep",
@@ -489,6 +490,30 @@ class PaperRecipe:
 
 
 @dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers that a search (``--search``) may try, both ends included.
+
+    Attributes:
+        low: the least.
+        high: the most.
+        log: evenly on a logarithmic scale.
+        integer: whole numbers only.
+
+    Raises:
+        ValueError: an empty range, or a logarithmic one that is not above 0.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError(f"no range to search: {self.low:g} to {self.high:g}")
+
+
+@dataclass(frozen=True, slots=True)
 class Phase:
     """One stretch of training. Everything ``trains`` does not match is frozen, the backbone then in eval mode.
 
@@ -537,11 +562,15 @@ class Method(ABC):
         name: what it is called on the command line.
         needs: where the method makes no sense, it is left out with the reason, which eebench words.
         papers: recipes; the first that fits the run is used under ``--budget paper``.
+        space: what ``--search`` may try of the options that change the loss and nothing else, by name: a range or a
+            tuple of values. ``lr``, a factor on the recipe's learning rate, and ``backbone_lr_scale`` are in every
+            method's space, and may be given another range here.
     """
 
     name: ClassVar[str]
     needs: ClassVar[AbstractSet[Need]] = frozenset()
     papers: ClassVar[Sequence[PaperRecipe]] = ()
+    space: ClassVar[Mapping[str, Range | tuple[Any, ...]]] = {}
 
     @abstractmethod
     def build(self, backbone: Backbone, task: Task) -> Mapping[int, ExitHead]:

@@ -98,6 +98,7 @@ class CellFacts(_Facts):
     live: dict[str, Any] | None = None  # live inference compared with the replay
     card: dict[str, Any] | None = None
     recipe: str | None = None  # whose recipe trained it
+    search: dict[str, Any] | None = None  # trials, their seconds, what was chosen and its value beside the default's
 
 
 class TimingFacts(_Facts):

@@ -208,6 +208,18 @@ TABLES: dict[str, dict[str, str]] = {
         "params_m": "10^6 parameters at inference",
         "reused": "True when an earlier run made the cell",
     },
+    "search": {
+        **_WHO,
+        "trial": "number of the trial, from 0; trial 0 is the recipe as it is",
+        "lr": "factor on the learning rate of every phase",
+        "backbone_lr_scale": "the backbone's learning rate as a share of the exits'; empty where none of it is trained",
+        "options": "the method's options that were tried, as typed: key=value, separated by commas",
+        "value": "mean score within a budget over budgets from 10 to 100 % of the plain backbone's MACs, on validation "
+        "data; empty for a trial that failed",
+        "seconds": "wall-clock of the trial",
+        "chosen": "True for the trial that trains the method on every seed",
+        "reason": "why a trial failed",
+    },
     "latency": {
         **_WHO,
         "device": "cpu or cuda",

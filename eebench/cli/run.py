@@ -63,6 +63,10 @@ def run(
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, instead of the budget's.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate, instead of the default for the width.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Training batch size.")] = None,
+    search: Annotated[
+        int | None,
+        typer.Option(help="Trials a method of rates and loss weights, chosen on validation data (eebench[search])."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads; recorded.")] = None,
     latency_batch_sizes: Annotated[str, typer.Option(help="Batch sizes to time.")] = "1",
@@ -111,6 +115,7 @@ def run(
         epochs=epochs,
         lr=lr,
         batch_size=batch_size,
+        search=search,
         device=device,
         threads=threads,
         latency_batch_sizes=numbers("--latency-batch-sizes", latency_batch_sizes, int),

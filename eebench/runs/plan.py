@@ -67,7 +67,8 @@ def print_plan(spec: RunSpec, registry: Registry, results: Path) -> None:
     for label, trained, code, phases in cells:
         done = [s for s in spec.seeds if _exists(results, prepared.cell_id(trained, s, code))]
         for name, whole, recipe in phases:
-            passes = recipe.epochs * (len(spec.seeds) - len(done))
+            trials = max(0, (spec.search or 0) - 1) if code else 0  # one of them trains the method on the first seed
+            passes = recipe.epochs * (len(spec.seeds) - len(done) + trials)
             share = (shallow.get(label, 1.0) if whole else FROZEN_SHARE) * per_sample
             seconds = passes * len(data.train) * share
             total += seconds

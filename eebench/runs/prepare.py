@@ -23,7 +23,7 @@ from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Chosen, Registry
 from eebench.runs.fingerprint import engine_sha256, method_sha256
 from eebench.runs.inputs import normalised, truncated
-from eebench.runs.recipes import COMMON, Fitted, Setting, fit_papers
+from eebench.runs.recipes import COMMON, Fitted, Setting, Tuned, fit_papers
 from eebench.runs.spec import BUDGETS, NOT_IN_A_CELL, Budget, RunSpec
 from eebench.schema import PROTOCOL_VERSION
 
@@ -51,6 +51,7 @@ class Prepared:
     notes: list[str] = field(default_factory=list)  # what a reader of the results must know
     plugins: list[Path] = field(default_factory=list)  # files, which may bring the backbone
     fitted: dict[str, Fitted] = field(default_factory=dict)  # under --budget paper: whose recipe trains a method
+    tuned: dict[str, Tuned] = field(default_factory=dict)  # under --search: what is tried, then what was chosen
 
     @property
     def pretrained(self) -> bool:
@@ -75,8 +76,13 @@ class Prepared:
     def recipes(self, chosen: Chosen, phases: Sequence[Phase], width: int) -> list[tuple[Phase, Recipe]]:
         """A method's phases, each with its recipe: the common one, or its paper's under ``--budget paper``.
 
-        What was asked for explicitly (epochs, learning rate, batch size) means the same under either.
+        What was asked for explicitly (epochs, learning rate, batch size) means the same under either. A search's choice
+        comes on top.
         """
+        tuned = self.tuned.get(chosen.label, Tuned())
+        return [(phase, tuned.recipe(recipe)) for phase, recipe in self._untuned(chosen, phases, width)]
+
+    def _untuned(self, chosen: Chosen, phases: Sequence[Phase], width: int) -> list[tuple[Phase, Recipe]]:
         spec, paper = self.spec, self.paper(chosen)
         if paper is None:
             common = phase_recipes(phases, self.method_epochs(), self.common_recipe(width))

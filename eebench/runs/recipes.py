@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
-from eebench.api import PaperRecipe, Phase, Task
+from eebench.api import PaperRecipe, Phase, Recipe, Task
 from eebench.errors import UserError
 from eebench.plugins.registry import Chosen, Registry, split_list
 
-__all__ = ["COMMON", "Fitted", "Setting", "fit_papers"]
+__all__ = ["COMMON", "Fitted", "Setting", "Tuned", "fit_papers"]
 
 COMMON = "the common recipe"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search changes of a method and its recipes."""
+
+    lr: float = 1.0  # factor on every phase's learning rate
+    backbone_lr_scale: float | None = None  # None: the recipe's own
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> Tuned:
+        """From a trial's parameters."""
+        options = {key: value for key, value in params.items() if key not in ("lr", "backbone_lr_scale")}
+        return cls(params.get("lr", 1.0), params.get("backbone_lr_scale"), options)
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """A phase's recipe as it is tried."""
+        scale = recipe.backbone_lr_scale if self.backbone_lr_scale is None else self.backbone_lr_scale
+        return replace(recipe, lr=recipe.lr * self.lr, backbone_lr_scale=scale)
+
+    @property
+    def code(self) -> str:
+        """What a cell's name depends on."""
+        return json.dumps(asdict(self), sort_keys=True)
 
 
 @dataclass(frozen=True)

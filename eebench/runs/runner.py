@@ -25,6 +25,7 @@ from eebench.runs.headlines import Seed, headline_rows, pair_rows, widen
 from eebench.runs.live import Live, compare_live, spread
 from eebench.runs.prepare import Prepared, prepare
 from eebench.runs.record import run_record
+from eebench.runs.search import Search, check_search
 from eebench.runs.spec import RunSpec
 from eebench.runs.store import Store
 from eebench.runs.summaries import conformal_rows, summary_rows
@@ -111,6 +112,8 @@ def execute(
     hold_memory()
     prepared = prepare(spec, registry)
     prepared.notes += _unswept(prepared)
+    if prepared.spec.search is not None:
+        check_search(prepared.methods)
     store = Store(results, prepared.spec.run_name)
     with computing(spec.threads, None if force else store.path / "threads.json") as remarks:
         prepared.notes += remarks
@@ -166,6 +169,8 @@ class _Run:
         self.blocks = self.spec.static_blocks(self.depth)
         self.targets = [Target.parse(name) for name in self.spec.targets]
         self.outcome = Outcome(store.path)
+        self.search: Search | None = None  # made on the first seed
+        self.searched: dict[str, Chosen] = {}  # methods as the search chose them
         self.seeds: list[Seed] = []
         self.tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
         self.timing: list[dict[str, Any]] = []  # how it was on each seed and device
@@ -189,6 +194,7 @@ class _Run:
         with self.reporter.task("intervals over seeds"):
             self.tables["headlines"] = headline_rows(self.seeds, *judged)
             self.tables["pairs"], self.tables["tiers"] = pair_rows(self.seeds, self.targets)
+        self.tables["search"] = [] if self.search is None else self.search.rows
         for name, rows in self.tables.items():
             self.store.table(name, rows)
         seconds = time.perf_counter() - clock
@@ -206,6 +212,8 @@ class _Run:
         plain = score_plain(base, task, self.depth)
         self.reporter.say(f"backbone seed {seed}: test {task.metric} {plain.test('plain')[0].row['score']:.4f}")
         chooser = Chooser(plain.val("plain")[0], self.spec.choose, self.spec.level)
+        if self.spec.search is not None and self.search is None:
+            self.search = Search(self.workshop, base, plain.val("plain")[0].row["gmacs"])
         models = [_Model(plain, base)]
         static = self._static(seed, base, plain, chooser)
         models += [] if static is None else [static]
@@ -236,6 +244,7 @@ class _Run:
             return None
         task = self.prepared.data.task
         try:
+            chosen = self._searched(chosen)
             cell = self.workshop.method(chosen, seed, base)
             rule = chosen.rule(task)
             scored = score_method(
@@ -266,6 +275,14 @@ class _Run:
                 f" {', '.join(map(str, dead))}; these exits anchor no comparison"
             )
         return _Model(scored, cell, chosen=chosen)
+
+    def _searched(self, chosen: Chosen) -> Chosen:
+        """The method with the parameters its search chose, searched for on the first seed; as it is without one."""
+        if self.search is None:
+            return chosen
+        if chosen.label not in self.searched:
+            self.searched[chosen.label] = self.search.best(chosen)
+        return self.searched[chosen.label]
 
     def _entrants(self, models: Sequence[_Model]) -> list[Entrant]:
         """Who is timed, and on what."""
@@ -361,6 +378,7 @@ class _Run:
             note["live"] = asdict(live)
         name = label.partition("[")[0]
         if name in self.registry.sources:
+            note["search"] = None if self.search is None else self.search.facts.get(label)
             note["recipe"] = self.prepared.whose(label)
             note["card"] = read_card(self.registry.get(name))
         self.outcome.cells.append(note)

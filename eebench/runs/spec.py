@@ -18,7 +18,7 @@ __all__ = ["BUDGETS", "NOT_IN_A_CELL", "Budget", "RunSpec", "make_spec"]
 
 
 NOT_IN_A_CELL = frozenset(
-    "methods seeds thresholds targets choose level static"
+    "methods seeds thresholds targets choose level static search"
     " latency_batch_sizes latency_samples latency_seconds energy".split()
 )
 """Fields of a spec that no trained cell depends on: what is replayed, chosen and timed, not what is trained."""
@@ -93,6 +93,7 @@ class RunSpec(BaseModel):
     lr: float | None = Field(None, gt=0, allow_inf_nan=False)
     batch_size: int | None = Field(None, gt=0)
     epochs: int | None = Field(None, gt=0)
+    search: int | None = Field(None, gt=0)
     device: str = "auto"
     threads: int | None = Field(None, gt=0, le=1024)
     latency_batch_sizes: tuple[int, ...] = (1,)

@@ -88,6 +88,8 @@ class Workshop:
     def method(self, chosen: Chosen, seed: int, base: Cell) -> Cell:
         """Train a method's phases from the backbone's checkpoint, trace it and count its MACs."""
         code = method_sha256(type(chosen.method))
+        if chosen.label in self.prepared.tuned:
+            code += self.prepared.tuned[chosen.label].code
         done = self._finished(chosen.label, chosen.trained, seed, code)
         if done is not None:
             return done

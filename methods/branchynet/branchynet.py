@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from timm.layers import Mlp
@@ -78,6 +79,7 @@ class BranchyNet(Method):
     name = "branchynet"
     needs = frozenset({"classes"})
     papers = recipes.PAPERS
+    space = MappingProxyType({"weights": ("equal", "early")})
 
     blocks: tuple[int, ...] | None = None
     weights: Literal["equal", "early"] = "equal"

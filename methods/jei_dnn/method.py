@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -19,6 +20,7 @@ from eebench.api import (
     Layout,
     Method,
     Phase,
+    Range,
     Rows,
     Task,
     TrainStep,
@@ -81,6 +83,7 @@ class JEIDNN(Method):
     name = "jei_dnn"
     needs = frozenset({"classes"})
     papers = recipes.PAPERS
+    space = MappingProxyType({"tradeoff": Range(0.01, 1.0, log=True)})
 
     blocks: tuple[int, ...] | None = None
     tradeoff: float = 0.01

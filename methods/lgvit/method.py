@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from torch import Tensor
 
-from eebench.api import Backbone, ExitHead, ExitRule, Method, Phase, Task, TrainStep, only
+from eebench.api import Backbone, ExitHead, ExitRule, Method, Phase, Range, Task, TrainStep, only
 from eebench.rules import Confidence
 from eebench_methods.common import exit_blocks
 from eebench_methods.lgvit import recipes
@@ -41,6 +42,13 @@ class LGViT(Method):
     name = "lgvit"
     needs = frozenset({"classes", "grid"})
     papers = recipes.PAPERS
+    space = MappingProxyType(
+        {
+            "kd_weight": Range(0.0, 1.0),
+            "hete": Range(1e-3, 0.1, log=True),
+            "homo": Range(1e-3, 0.1, log=True),
+        }
+    )
 
     blocks: tuple[int, ...] | None = None
     heads: Literal["both", "local", "global"] = "both"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from eebench.api import Backbone, ExitHead, ExitRule, Method, Phase, Rows, Task, TrainStep
+from eebench.api import Backbone, ExitHead, ExitRule, Method, Phase, Range, Rows, Task, TrainStep
 from eebench_methods.palbert import recipes
 from eebench_methods.pondernet.halting import QExit, geometric_prior, halting_loss, log_halting, median_answers
 from eebench_methods.pondernet.heads import HaltingExit, poolers
@@ -85,6 +86,7 @@ class PALBERT(Method):
 
     name = "palbert"
     papers = recipes.PAPERS
+    space = MappingProxyType({"beta": Range(0.01, 1.0, log=True), "lambda_p": Range(0.05, 0.5, log=True)})
 
     previous: Literal["cat", "diff", "linear"] = "cat"
     lambda_layers: int = 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from torch import Tensor
@@ -83,6 +84,7 @@ class PCEE(Method):
     name = "pcee"
     needs = frozenset({"classes"})
     papers = recipes.PAPERS
+    space = MappingProxyType({"weights": ("ascending", "descending", "equal")})
 
     patience: int = 2
     weights: Literal["ascending", "descending", "equal"] = "ascending"

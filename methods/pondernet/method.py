@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from eebench.api import Backbone, ExitHead, ExitRule, Method, Phase, Task, TrainStep
+from eebench.api import Backbone, ExitHead, ExitRule, Method, Phase, Range, Task, TrainStep
 from eebench_methods.pondernet import recipes
 from eebench_methods.pondernet.halting import (
     QExit,
@@ -44,6 +45,7 @@ class PonderNet(Method):
 
     name = "pondernet"
     papers = recipes.PAPERS
+    space = MappingProxyType({"beta": Range(0.01, 1.0, log=True), "lambda_p": Range(0.05, 0.5, log=True)})
 
     lambda_p: float = 0.1
     beta: float = 0.5

@@ -1,0 +1,257 @@
+"""``--search N``: equal effort for every method, N trials of its rates and loss weights, judged on validation data."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eebench.api import Range
+from eebench.engine.model import assemble
+from eebench.engine.train import trains_backbone
+from eebench.errors import UserError
+from eebench.files import read_json, write_json
+from eebench.measure.frontier import find_frontier, mean_score
+from eebench.plugins.registry import Chosen
+from eebench.runs.cell import Cell
+from eebench.runs.fingerprint import method_sha256
+from eebench.runs.recipes import Tuned
+from eebench.runs.score import Evaluation, curve
+from eebench.runs.summaries import AREA_RANGE
+from eebench.runs.tables import knob_values
+from eebench.runs.workshop import Workshop
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+__all__ = ["RATES", "Search", "Trial", "check_search", "validation_area"]
+
+RATES: Mapping[str, Range] = {"lr": Range(0.1, 10.0, log=True), "backbone_lr_scale": Range(0.03, 1.0, log=True)}
+"""Everybody's space: a factor on the learning rate, and the backbone's rate as a share of the exits'."""
+
+
+def check_search(methods: Sequence[Chosen]) -> None:
+    """See that a search can be made.
+
+    Raises:
+        UserError: Optuna is not installed, or a method's space names no option of it.
+    """
+    if find_spec("optuna") is None:
+        raise UserError("--search needs Optuna: pip install 'eebench[search]'")
+    for chosen in methods:
+        method = chosen.method
+        foreign = [key for key in method.space if key not in RATES and not hasattr(method, key)]
+        if foreign:
+            raise UserError(
+                f"method '{chosen.label}': its search space names '{foreign[0]}', which it has no option for"
+            )
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training with other rates and loss weights."""
+
+    number: int
+    params: dict[str, Any]
+    value: float | None  # area on validation data; None: it failed
+    seconds: float
+    reason: str | None = None
+
+    def row(self, label: str, seed: int, best: int) -> dict[str, Any]:
+        """A row of search.csv."""
+        tuned = Tuned.of(self.params)
+        options = ",".join(f"{key}={_plain(value)}" for key, value in sorted(tuned.options.items()))
+        row = {"method": label, "seed": seed, "trial": self.number, "lr": tuned.lr, "options": options}
+        row |= {"backbone_lr_scale": tuned.backbone_lr_scale, "value": self.value, "seconds": self.seconds}
+        return row | {"chosen": self.number == best, "reason": self.reason}
+
+
+class Search:
+    """The search of one run, on its first seed; the parameters chosen there train every seed.
+
+    Trials are stored as they end, so that a search that was stopped goes on with the next one, and a longer search with
+    what a shorter one has tried. What a trial is given depends on the seed, its number and the trials before it, not on
+    the process: Optuna's TPE sampler, seeded anew for each. Trial 0 is the recipe as it is.
+
+    Args:
+        workshop: makes the trials' cells; the best one's stays and is the method's own.
+        base: the plain backbone's cell of the seed.
+        plain: the plain backbone's 10^9 MACs on validation data.
+    """
+
+    def __init__(self, workshop: Workshop, base: Cell, plain: float) -> None:
+        self.workshop, self.base, self.plain = workshop, base, plain
+        self.prepared, self.store, self.say = workshop.prepared, workshop.store, workshop.reporter.say
+        self.trials = self.prepared.spec.search or 0
+        self.rows: list[dict[str, Any]] = []
+        self.facts: dict[str, dict[str, Any]] = {}  # by label, for the record
+
+    def best(self, chosen: Chosen) -> Chosen:
+        """Search for one method: with its options as chosen; ``prepared.tuned`` has its rates from then on.
+
+        Raises:
+            UserError: every trial failed.
+        """
+        label, seed = chosen.label, self.base.seed
+        path = self.store.path / "search" / f"{self._name(chosen)}.json"
+        trials = [] if self.workshop.force else self._found(path)[: self.trials]
+        space = self._space(chosen)
+        if trials:
+            self.say(f"{label}: {len(trials)} trials found")
+        for number in range(len(trials), self.trials):
+            trials.append(self._try(chosen, number, self._suggest(space, self._default(chosen, space), trials, chosen)))
+            path.parent.mkdir(exist_ok=True)
+            write_json(path, [asdict(trial) for trial in trials])
+            self._keep_best(chosen, trials)
+        best = _best(trials)
+        if best is None:
+            self.prepared.tuned.pop(label, None)
+            raise UserError(f"all {len(trials)} trials failed, the last with {trials[-1].reason}")
+        self.rows += [trial.row(label, seed, best.number) for trial in trials]
+        seconds = sum(trial.seconds for trial in trials)
+        about = {"trials": len(trials), "seconds": seconds, "chosen": best.params, "trial": best.number}
+        self.facts[label] = about | {"value": best.value, "default": trials[0].value}
+        self.say(f"{label}: trial {best.number} of {len(trials)} chosen, {_words(best.params)}")
+        return self._as(chosen, best.params)
+
+    def _name(self, chosen: Chosen) -> str:
+        return self.prepared.cell_id(f"search-{chosen.trained}", self.base.seed, method_sha256(type(chosen.method)))
+
+    def _found(self, path: Path) -> list[Trial]:
+        """The trials of this run, or the most of a sister run's."""
+        found: list[Trial] = []
+        for file in (path, *sorted(self.store.root.glob(f"*/search/{path.name}"))):
+            if file.exists():
+                trials = [Trial(**values) for values in read_json(file)]
+                found = max(found, trials, key=len)
+        return found
+
+    def _as(self, chosen: Chosen, params: Mapping[str, Any]) -> Chosen:
+        """The method with a trial's options; its rates go to the run."""
+        tuned = Tuned.of(params)
+        self.prepared.tuned[chosen.label] = tuned
+        return replace(chosen, method=replace(chosen.method, **tuned.options))
+
+    def _space(self, chosen: Chosen) -> dict[str, Range | tuple[Any, ...]]:
+        """What is tried: the rates, and the options that the method names and nobody has typed."""
+        method, task = chosen.method, self.prepared.data.task
+        space: dict[str, Range | tuple[Any, ...]] = {**RATES, **method.space}
+        model = assemble(method, self.prepared.backbone(), task)
+        if not any(trains_backbone(model, phase) for phase in method.phases(task)):
+            del space["backbone_lr_scale"]
+        typed = chosen.label.partition("[")[2]
+        return {key: values for key, values in space.items() if f"{key}=" not in typed}
+
+    def _default(self, chosen: Chosen, space: Mapping[str, Range | tuple[Any, ...]]) -> dict[str, Any]:
+        """The recipe as it is, moved into the space where it is outside."""
+        self.prepared.tuned.pop(chosen.label, None)
+        phases = chosen.method.phases(self.prepared.data.task)
+        width = max(layout.dim for layout in self.prepared.backbone().layouts)
+        recipes = self.prepared.recipes(chosen, phases, width)
+        own: dict[str, Any] = {"lr": 1.0, "backbone_lr_scale": recipes[0][1].backbone_lr_scale}
+        own |= {key: getattr(chosen.method, key) for key in space if key not in own}
+        found = {}
+        for key, values in space.items():
+            found[key] = min(max(own[key], values.low), values.high) if isinstance(values, Range) else own[key]
+        return found
+
+    def _suggest(
+        self,
+        space: Mapping[str, Range | tuple[Any, ...]],
+        default: dict[str, Any],
+        trials: Sequence[Trial],
+        chosen: Chosen,
+    ) -> dict[str, Any]:
+        import optuna
+
+        if not trials:
+            return default
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        text = f"search|{chosen.trained}|{self.base.seed}|{len(trials)}"
+        number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+        study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=number))
+        distributions = {key: _distribution(values) for key, values in space.items()}
+        study.add_trials([_frozen(trial, distributions) for trial in trials])
+        return dict(study.ask(distributions).params)
+
+    def _try(self, chosen: Chosen, number: int, params: dict[str, Any]) -> Trial:
+        """Train once; what goes wrong is the trial's, not the run's."""
+        started = time.perf_counter()
+        value, reason = None, None
+        tried = self._as(chosen, params)
+        try:
+            cell = self.workshop.method(tried, self.base.seed, self.base)
+            value = validation_area(cell, tried, self.workshop, self.plain)
+        except Exception as error:  # a rate at which it diverges, or a stranger's own mistake
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        said = f"failed, {reason}" if value is None else f"{value:.4f}"
+        self.say(f"{chosen.label}: trial {number}, {_words(params)}: {said}")
+        return Trial(number, params, value, time.perf_counter() - started, reason)
+
+    def _keep_best(self, chosen: Chosen, trials: Sequence[Trial]) -> None:
+        """Cells of trials that were not the best so far go: their values are kept."""
+        best = _best(trials)
+        for trial in trials:
+            if trial is not best:
+                code = method_sha256(type(chosen.method)) + Tuned.of(trial.params).code
+                self.store.forget(self.prepared.cell_id(chosen.trained, self.base.seed, code))
+
+
+def validation_area(cell: Cell, chosen: Chosen, workshop: Workshop, plain: float) -> float:
+    """Mean score within a budget, over budgets from a tenth of the plain backbone's MACs to all, on validation data.
+
+    As ``area_under_curve`` in summary.csv, which reads on test data what this chooses on.
+    """
+    prepared = workshop.prepared
+    task, spec = prepared.data.task, prepared.spec
+    of = Evaluation(cell.trace("val"), cell.costs("val"), task, prepared.depth)
+    rule = chosen.rule(task)
+    points = curve(of, rule, knob_values(rule, of.trace.seen, spec.thresholds, chosen.pinned))
+    cost = np.array([point.row["gmacs"] for point in points]) / plain
+    score = np.array([point.row["score"] for point in points])
+    floor = 0.0
+    if task.metric == "accuracy":
+        floor = float(np.bincount(of.trace.targets).max() / len(of.trace.targets))
+    return mean_score(find_frontier(cost, score, cost, score), *AREA_RANGE, floor).value
+
+
+def _best(trials: Sequence[Trial]) -> Trial | None:
+    """The best trial, the earliest of equals: trial 0, the recipe as it is, stays unless another one is better."""
+    done = [trial for trial in trials if trial.value is not None]
+    return max(done, key=lambda trial: (trial.value, -trial.number), default=None)
+
+
+def _distribution(values: Range | tuple[Any, ...]) -> BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if not isinstance(values, Range):
+        return CategoricalDistribution(values)
+    if values.integer:
+        return IntDistribution(math.ceil(values.low), math.floor(values.high), log=values.log)
+    return FloatDistribution(values.low, values.high, log=values.log)
+
+
+def _frozen(trial: Trial, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    from optuna.trial import TrialState, create_trial
+
+    known = {key: distributions[key] for key in trial.params}
+    if trial.value is None:
+        return create_trial(params=trial.params, distributions=known, state=TrialState.FAIL)
+    return create_trial(params=trial.params, distributions=known, value=trial.value)
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _words(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {_plain(value)}" for key, value in params.items())
