@@ -18,12 +18,10 @@ _EXPORTS = {  # module -> the public names it lends to this package; add a line 
         "Reliability brier brier_per_sample deployed ece fit_temperature nll nll_per_sample reliability softmax"
     ),
     "calibration_error": "CalibrationError calibration_error_of",
-    "choice": (
-        "Choice CrossFit choose_within_budget choose_within_drop cross_fit drop_certified drop_upper_bounds in_sequence"
-        " score_drop_upper_bounds smallest_resolvable"
-    ),
+    "choice": "Choice CrossFit choose_within_budget choose_within_drop cross_fit in_sequence",
     "compare": "Pair compare_all compare_two holm",
     "conformal": "ConformalReport ExitSets conformal_general conformal_mondrian conformal_quantile lac_sets",
+    "drops": "drop_certified drop_upper_bounds score_drop_upper_bounds smallest_resolvable",
     "frontier": "Frontier Gain Mean concave_hull find_frontier mean_gain mean_score pareto_front",
     "liveness": "live_exits live_regression",
     "nested": "Candidates Nested Rule Split nested_bootstrap",

@@ -22,7 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from eebench.measure import quality
 from eebench.measure._arrays import Floats, Ints, Mask, class_labels, finite
-from eebench.measure.choice import LEVEL, ROUNDING, drop_certified, in_sequence, score_drop_upper_bounds
+from eebench.measure.choice import in_sequence
+from eebench.measure.drops import LEVEL, ROUNDING, drop_certified, score_drop_upper_bounds
 from eebench.measure.frontier import find_frontier
 from eebench.measure.statistics import MIN_BLOCKS, Interval, resampled_counts
 

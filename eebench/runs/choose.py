@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from eebench.measure import choice
+from eebench.measure import choice, drops
 from eebench.runs.score import Point
 from eebench.targets import Target
 
@@ -73,7 +73,7 @@ class Chooser:
             return float(self.plain.row["score"]) - np.array([p.row["score"] for p in points])
         of = self.plain.of
         answers = np.stack([p.predictions for p in points], 1)
-        return choice.score_drop_upper_bounds(
+        return drops.score_drop_upper_bounds(
             of.task.metric, self.plain.predictions, answers, of.trace.targets, self.level
         )
 

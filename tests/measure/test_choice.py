@@ -18,7 +18,7 @@ from eebench.measure import (
     score_drop_upper_bounds,
     smallest_resolvable,
 )
-from eebench.measure.choice import _tango
+from eebench.measure.drops import _tango
 
 
 def pairs(lost, won, n, kept=0):
