@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eebench.api import ExitOutput, ExitRule, Knob, Rows, entropy, top_probability
 
-__all__ = ["Above", "Below", "Confidence", "Entropy", "quantile_grid"]
+__all__ = ["Above", "Below", "Confidence", "Entropy", "Thresholds", "quantile_grid"]
 
 
 def quantile_grid(scores: Any, points: int = 100, digits: int = 5) -> list[float]:
@@ -70,11 +70,52 @@ class Entropy(Below):
         super().__init__(_of_logits(entropy), Knob("threshold", never=-1.0, always=100.0))
 
 
+class Thresholds(ExitRule):
+    """Stop when a score reaches its exit's own threshold, as MSDNet's budgeted batches do (ICLR 2018, section 5).
+
+    The vector of thresholds is fixed; the knob, 0 for these very thresholds, shifts them all.
+
+    Args:
+        thresholds: one an exit before the last, in their order; infinity where nobody stops.
+        score: output → (B,) score; the largest softmax probability when not given.
+
+    Raises:
+        ValueError: no threshold, or one that is not a number.
+    """
+
+    def __init__(self, thresholds: Sequence[float], score: Callable[[ExitOutput], Tensor] | None = None) -> None:
+        self.thresholds = np.asarray(thresholds, dtype=np.float64)
+        if self.thresholds.ndim != 1 or not self.thresholds.size or np.isnan(self.thresholds).any():
+            raise ValueError(f"thresholds must be numbers, one an exit before the last, not {thresholds!r}")
+        self.score = score or _of_logits(top_probability)
+        self.knob = Knob("shift", never=1e9, always=-1e9 if self.thresholds[0] < np.inf else None)
+
+    def observe(self, output: ExitOutput, exit: int, ids: Tensor) -> dict[str, Tensor]:
+        """The score."""
+        if exit >= len(self.thresholds):
+            raise ValueError(f"{len(self.thresholds)} thresholds, but there are more exits before the last")
+        return {"score": self.score(output)}
+
+    def step(self, state: Rows, seen: Rows, knob: float) -> tuple[Any, Rows]:
+        """``score >= threshold of this exit + shift``, compared in double precision."""
+        score = seen["score"]
+        place = state["place"] + 1 if state else np.zeros(len(score), dtype=np.int64)
+        return score.astype(np.float64) >= self.thresholds[place] + knob, {"place": place}
+
+    def grid(self, seen: Mapping[str, Any]) -> Sequence[float]:
+        """Quantiles of how far the validation scores are above their thresholds, 0 and the extremes."""
+        above = np.asarray(seen["score"], dtype=np.float64) - self.thresholds
+        finite = above[np.isfinite(above)]
+        ends = [k for k in (self.knob.always, self.knob.never) if k is not None]
+        return sorted({*(quantile_grid(finite) if finite.size else []), 0.0, *ends})
+
+
 def _of_logits(score: Callable[[Tensor], Tensor]) -> Callable[[ExitOutput], Tensor]:
     """A score of an exit's logits as a score of its output."""
 
     def of(output: ExitOutput) -> Tensor:
-        assert output.logits is not None, "this rule reads logits, and the exit puts its own off"
+        if output.logits is None:
+            raise ValueError("this rule reads logits, and the exit puts its own off until a sample stops")
         return score(output.logits)
 
     return of

@@ -16,6 +16,7 @@ from eebench.measure.costs import Costs
 from eebench.measure.replay import replay
 from eebench.plugins.registry import Registry
 from eebench.record import RunRecord
+from eebench.rules import Thresholds
 from eebench.runs.cell import Cell
 from eebench.runs.finished import finished_cell, task_of
 
@@ -41,7 +42,11 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Quotas:
-    """Per-exit confidence thresholds for a compute budget, and what they give on test data."""
+    """Per-exit confidence thresholds for a compute budget, and what they give on test data.
+
+    ``replace(eebench.load(run, method), rule=quotas.rule)(samples, 0.0)`` answers samples by them, unless the method's
+    exits put their logits off until a sample stops (PonderNet, PALBERT).
+    """
 
     method: str
     seed: int
@@ -50,6 +55,11 @@ class Quotas:
     val_share: float  # of the plain backbone's MACs, on validation data
     share: float  # the same on test data
     accuracy: float  # on test data
+
+    @property
+    def rule(self) -> Thresholds:
+        """The thresholds as a rule that inference can be driven by, its knob being 0."""
+        return Thresholds(self.thresholds)
 
 
 def tune_budget(run: str | Path, method: str, share: float, *, seed: int | None = None) -> Quotas:

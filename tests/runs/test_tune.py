@@ -2,16 +2,20 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import eebench
 from eebench import cli
 from eebench.api import Task
 from eebench.engine.trace import Trace
 from eebench.errors import UserError
+from eebench.measure.budget import apply_thresholds
 from eebench.measure.replay import replay
 from eebench.plugins.registry import Registry
+from eebench.runs.prepare import prepare
 from eebench.runs.tune import tune, tune_budget
 
 METHOD = "pabee[blocks=3+6+9]"
@@ -90,6 +94,17 @@ def test_a_budget_is_kept_on_validation_data(smoke):
     assert 0 <= found.accuracy <= 1
     with pytest.raises(UserError, match="cannot be met"):
         tune_budget(smoke.path, METHOD, 0.01)
+
+
+def test_the_budgets_thresholds_drive_inference(smoke, plugin):
+    quotas = tune_budget(smoke.path, METHOD, 0.6)
+    test = prepare(smoke.spec, Registry.installed([plugin])).data.test
+    samples = [test.inputs[i] for i in range(len(test))]
+    deployed = replace(eebench.load(smoke.path, METHOD), rule=quotas.rule)
+    confidence = Trace.load(cell(smoke.path), "test").confidence
+    expected = np.array(quotas.blocks)[apply_thresholds(confidence, [*quotas.thresholds, -np.inf])]
+    assert len(set(expected.tolist())) > 1
+    assert deployed(samples, 0.0, prepared=True).block.tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("share", [float("nan"), 0.0, float("inf")])
