@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -15,23 +16,31 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run directory, or its name under --results.")],
     results: Results = Path("results"),
     reports: Reports = Path("reports"),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the answer and the comparison as JSON; render nothing.")
+    ] = False,
 ) -> None:
     """Render a run's report again, from its record alone."""
     path = run_directory(run, results)
+    if as_json:
+        from eebench.report import comparison_table, read_answer
+
+        typer.echo(
+            json.dumps({"answer": read_answer(path), "rows": comparison_table(path)}, ensure_ascii=False, indent=1)
+        )
+        return
     writable("--reports", reports)
     render_and_print(path, reports)
 
 
 def render_and_print(path: Path, reports: Path) -> None:
-    """Write a run's report and print its comparison."""
+    """Write a run's report; print where it lies, the comparison, and the answer as the last lines."""
     from eebench.report import print_comparison, render
 
     written = render(path, reports / path.name)
+    typer.echo(f"record: {path}")
+    for name in ("report.md", "report.html"):
+        typer.echo(f"report: {written[name]}")
     from rich.console import Console
 
     print_comparison(path, Console())
-    for name in ("html", "md"):
-        for file in written.values():
-            if str(file).endswith(f"report.{name}"):
-                typer.echo(f"report: {file}")
-    typer.echo(f"record: {path}")

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from eebench.report.verdicts import Verdict
-
-__all__ = ["Block", "Cell", "Code", "Column", "Figure", "Fold", "Row", "Section", "Table", "Terms", "Text", "Verdicts"]
+__all__ = [
+    "AnswerBlock", "Block", "Cell", "Code", "Column", "Explorer", "Figure", "Fold", "Links", "Row", "Section", "Table",
+    "Terms", "Text",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,16 @@ class Text:
 
 
 @dataclass(frozen=True)
+class AnswerBlock:
+    """The sentence that a report opens with, and how far to believe it."""
+
+    kind: ClassVar[str] = "answer"
+    verdict: str  # rule, simple, plain or unknown
+    sentence: str
+    trust: str
+
+
+@dataclass(frozen=True)
 class Code:
     """Something to copy: a command, BibTeX."""
 
@@ -30,38 +41,56 @@ class Code:
 
 
 @dataclass(frozen=True)
-class Verdicts:
-    """The verdict lines."""
-
-    kind: ClassVar[str] = "verdicts"
-    items: Sequence[Verdict]
-
-
-@dataclass(frozen=True)
 class Column:
-    """A table column; ``help`` is its definition, shown on hover."""
+    """A table column.
+
+    Attributes:
+        name: its heading.
+        help: its definition.
+        numeric: whether it holds numbers.
+        first: what the first click sorts by: ``descending`` where more is better.
+        extra: whether a reader has to ask for it.
+    """
 
     name: str
     help: str = ""
     numeric: bool = True
+    first: str = "ascending"
+    extra: bool = False
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A table cell: what is shown, a smaller second line, and what it sorts by (the text itself if None)."""
+    """A table cell.
+
+    Attributes:
+        text: what is shown.
+        small: a second, smaller line.
+        sort: what it sorts by and is copied as; the text itself if None.
+        link: an address.
+        muted: whether it is grey: a difference that may be none.
+        bar: its magnitude in [0, 1], drawn as a bar; None for none.
+    """
 
     text: str
     small: str = ""
     sort: float | None = None
     link: str = ""
+    muted: bool = False
+    bar: float | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """A table row. ``role`` is plain, method, baseline or bound; bounds stand apart, below, and are never sorted in."""
+    """A table row.
+
+    ``role`` is plain, method, baseline or bound; baselines are folded under the method above them, bounds stand apart.
+    ``below`` marks what did not keep the target.
+    """
 
     cells: Sequence[Cell]
     role: str = "method"
+    below: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +115,7 @@ class Figure:
     caption: str
     table: str
     table_name: str = "Table"
+    csv: str = "comparison"
 
 
 @dataclass(frozen=True)
@@ -106,13 +136,31 @@ class Terms:
     items: Sequence[tuple[str, str]]
 
 
-Block = Text | Code | Verdicts | Table | Figure | Fold | Terms
+@dataclass(frozen=True)
+class Links:
+    """Files beside the page: their names, and where they lie."""
+
+    kind: ClassVar[str] = "links"
+    label: str
+    items: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """The place of the interactive part; ``fallback`` says where the same numbers stand."""
+
+    kind: ClassVar[str] = "explorer"
+    fallback: str
+
+
+Block = AnswerBlock | Text | Code | Table | Figure | Fold | Terms | Links | Explorer
 
 
 @dataclass(frozen=True)
 class Section:
-    """One of the page's sections, in the order of the reader's questions."""
+    """One of the page's sections, in the order of the reader's questions. ``summary`` ones are printed."""
 
     id: str
     title: str
     blocks: Sequence[Block] = field(default_factory=tuple)
+    summary: bool = False

@@ -3,123 +3,117 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 
 from eebench.report.blocks import Block, Cell, Column, Figure, Fold, Row, Section, Table, Text
 from eebench.report.calibration import energy
+from eebench.report.comparison import value_cell
+from eebench.report.first import overview_figure
 from eebench.report.frames import BACKBONE
-from eebench.report.pareto import COSTS, FEW, REACH, Scene
-from eebench.report.sections import TARGET_NAMES, simple_table, value_cell
-from eebench.report.text import number, one_line, times
-from eebench.report.verdicts import TARGET
+from eebench.report.scene import COSTS, Scene
+from eebench.report.singles import simple_table
+from eebench.report.targets import target
+from eebench.report.text import METRICS, number, one_line, times
 from eebench.schema import TABLES
 
 __all__ = ["claims", "tradeoffs"]
 
+_DEVICES = {"cpu": "cpu", "gpu": "cuda"}
+
 
 def tradeoffs(scene: Scene, drawn: set[str]) -> Section:
-    """Section 3: score against MACs and milliseconds."""
+    """Score against MACs and milliseconds, all methods and one by one."""
     blocks: list[Block] = []
-    for cost, (column, _, axis) in COSTS.items():
-        if f"pareto_{cost}" not in drawn:
+    for cost in COSTS:
+        if cost != scene.clock and f"overview_{cost}" in drawn:
+            blocks.append(overview_figure(scene, cost))
+    for cost, (_, _, axis) in COSTS.items():
+        if f"methods_{cost}" not in drawn:
             continue
-        how = "Lines sweep the knob over its whole range (one line a seed)."
-        dashed = "fixed depth, every exit of the same model"
-        if cost != "macs":
-            how = "Markers are the operating points that were timed, joined by a line; between them nothing was timed."
-            dashed = "the fixed depths that a target chose, timed with no other head running"
-        how += f" Dashed: {dashed}." if len(scene.series) <= FEW else ""
-        caption = (
-            f"{how} The large marker is the point for {TARGET_NAMES[TARGET]}, whiskers are its 95 % intervals; scores"
-            f" more than {REACH:.0f} points below the plain backbone are cut off. {_numbers(scene, column, cost)}"
-        )
-        title = f"Test score against {axis}"
-        table, name = f"comparison-{TARGET}", "comparison table"
-        blocks.append(Figure(f"pareto_{cost}", title, caption, table, name))
         grey = ", the other methods in grey" if len(scene.series) > 1 else ""
-        caption = f"The same down to the cheapest operating point, a panel a method{grey}."
-        caption += f" Dashed: {dashed}."
         if cost == "macs":
-            caption += " A curve worth having lies above its own dashed and its dotted (random exits) line."
-        blocks.append(
-            Figure(f"pareto_{cost}_methods", f"{title}, method by method", caption, "knobs", "threshold table")
-        )
+            caption = (
+                f"A panel a method, down to the cheapest operating point{grey}; a line a seed. A curve worth having"
+                " lies above its own dashed (fixed depth) and its dotted (random exits) line."
+            )
+            table, name, csv = "knobs", "threshold tables", "curves"
+        else:
+            caption = (
+                f"A panel a method: operating points that were timed{grey}. Dashed: its fixed depths, where every seed"
+                " timed that block."
+            )
+            table, name, csv = f"times-{cost}", "table of times", "latency"
+        axis = "MACs" if cost == "macs" else axis
+        blocks.append(Figure(f"methods_{cost}", f"Test score against {axis}, by method", caption, table, name, csv))
+        if cost != "macs":
+            blocks.append(Fold("The times behind the plot", [_times(scene, cost)]))
     if not blocks:
         blocks.append(Text("No method has a result to draw."))
     return Section("tradeoffs", "Score against cost", blocks)
 
 
-def _numbers(scene: Scene, column: str, cost: str) -> str:
-    """The caption's numbers: the plain backbone, then the cheapest methods at the first target."""
-    write = scene.write.gmacs if cost == "macs" else scene.write.ms
-    unit = "GMACs" if cost == "macs" else "ms"
-    rows = scene.table[(scene.table["target"] == TARGET) & scene.table["kind"].isin(["plain", "dynamic"])]
-    dynamic = rows[rows["kind"] == "dynamic"].dropna(subset=[column]).sort_values(column)
-    shown = pd.concat([rows[rows["kind"] == "plain"], dynamic.head(3)])
-    parts = [
-        f"{row['label']} {scene.write.score(row['score'])} at {write(row[column])} {unit}"
-        for _, row in shown.iterrows()
-    ]
-    rest = "; the cheapest three of them named" if len(dynamic) > 3 else ""
-    return f"With {TARGET_NAMES[TARGET]}: {', '.join(parts)}{rest}."
+def _times(scene: Scene, cost: str) -> Table:
+    """Milliseconds of every operating point and fixed depth that was timed."""
+    column, speedup, axis = COSTS[cost]
+    rows = []
+    timed = scene.table[scene.table["kind"].isin(["plain", "static", "dynamic", "fixed"])].dropna(subset=[column])
+    for _, row in timed.drop_duplicates(["method", "kind", column]).iterrows():
+        what = {"dynamic": target(row["target"]).title, "fixed": "fixed depth"}.get(row["kind"], "no exits")
+        cells = [Cell(row["label"]), Cell(what), value_cell(row, column, scene.write.ms)]
+        cells += [value_cell(row, column.replace("mean", q), scene.write.ms) for q in ("p50", "p95")]
+        score = Cell(scene.write.score(row["score"]), sort=100 * row["score"])
+        rows.append(
+            Row([*cells, value_cell(row, speedup, times), score], "plain" if row["kind"] == "plain" else "method")
+        )
+    columns = [Column("Method", numeric=False), Column("At", numeric=False), Column("Mean, ms")]
+    columns += [Column("p50, ms"), Column("p95, ms"), Column("× plain", first="descending")]
+    columns.append(Column(f"Score ({scene.write.score_name})", first="descending"))
+    return Table(f"times-{cost}", f"{axis}, mean over seeds.", columns, rows)
 
 
 def claims(scene: Scene, drawn: set[str]) -> Section:
-    """Section 4: what layer counting claims, what the clock says, and what the papers say."""
+    """What layer counting claims, what the clock says, and what the papers say."""
     dynamic = scene.table[scene.table["kind"] == "dynamic"]
     blocks: list[Block] = []
     if "claimed" in drawn:
         caption = (
-            "Every operating point. Papers mostly report blocks / mean exit block, which makes heads, gates and the"
-            f" work of stopping free; on the diagonal that is what one gets. {_kept(dynamic)}"
+            f"With {target(scene.main).title}. Papers mostly report blocks / mean exit block, which makes heads, gates"
+            f" and the work of stopping free. {_kept(dynamic)}"
         )
-        blocks.append(
-            Figure(
-                "claimed",
-                "Speed-up claimed by layer count against speed-up measured",
-                caption,
-                "claimed-table",
-                "four speed-ups",
-            )
-        )
-        names = ["Method", "Target", "× layers", "× MACs", "× CPU", "× GPU", "CPU / layers"]
-        rows = [
-            Row(
-                [
-                    Cell(row["label"]),
-                    Cell(TARGET_NAMES[row["target"]]),
-                    *(value_cell(row, f"speedup_{n}", times) for n in ("layers", "macs", "cpu", "gpu")),
-                    Cell(
-                        number(row["speedup_cpu"] / row["speedup_layers"]),
-                        sort=row["speedup_cpu"] / row["speedup_layers"],
-                    ),
-                ]
-            )
-            for _, row in dynamic.iterrows()
-        ]
-        if dynamic["speedup_gpu"].isna().all():
-            rows = [Row([*row.cells[:5], row.cells[6]]) for row in rows]
-            names.remove("× GPU")
-        columns = [Column(name, numeric=i > 1) for i, name in enumerate(names)]
-        blocks.append(
-            Fold(
-                "The numbers behind the plot",
-                [Table("claimed-table", "Four speed-ups of every operating point.", columns, rows)],
-            )
-        )
+        title = "Speed-up: claimed by layer count, counted in MACs, measured"
+        blocks.append(Figure("claimed", title, caption, "claimed-table", "four speed-ups"))
+        blocks.append(Fold("The numbers behind the plot", [_claimed_table(scene, dynamic)]))
     blocks += [*_scenarios(scene), *energy(scene), *_published(scene)]
     return Section("claims", "Claimed against measured", blocks or [Text("No method has a result to compare.")])
+
+
+def _claimed_table(scene: Scene, dynamic: pd.DataFrame) -> Table:
+    shown = [n for n in ("layers", "macs", "cpu", "gpu") if dynamic[f"speedup_{n}"].notna().any()]
+    heads = {"layers": "× layers", "macs": "× MACs", "cpu": "× CPU", "gpu": "× GPU"}
+    about = TABLES["operating_points"]
+    columns = [Column("Method", numeric=False), Column("Target", numeric=False)]
+    columns += [Column(heads[n], about[f"speedup_{n}"], first="descending") for n in shown]
+    kept = scene.clock if scene.clock != "macs" else "macs"
+    columns.append(Column(f"{heads[kept]} / layers", "how much of the claim is left", first="descending"))
+    rows = []
+    for _, row in dynamic.iterrows():
+        ratio = row[f"speedup_{kept}"] / row["speedup_layers"]
+        cells = [Cell(row["label"]), Cell(target(row["target"]).title)]
+        cells += [value_cell(row, f"speedup_{n}", times) for n in shown]
+        rows.append(Row([*cells, Cell(number(ratio), sort=ratio)]))
+    return Table("claimed-table", "Speed-ups of every operating point.", columns, rows)
 
 
 def _kept(dynamic: pd.DataFrame) -> str:
     """How much of the claimed gain in speed is left, in words."""
     parts = []
-    for name, words in (("macs", "MACs"), ("cpu", "the CPU clock"), ("gpu", "the GPU clock")):
+    for name, words in (("macs", "by MACs"), ("cpu", "by the CPU clock"), ("gpu", "by the GPU clock")):
         ratio = (dynamic[f"speedup_{name}"] / dynamic["speedup_layers"]).dropna()
         if len(ratio):
-            parts.append(f"{100 * ratio.median():.0f} % by {words}")
-    return f"Of the claimed speed-up, the median point keeps {', '.join(parts)}." if parts else ""
+            parts.append(f"{100 * ratio.median():.0f} % {words}")
+    return f"Over all targets the median point keeps {', '.join(parts)}." if parts else ""
 
 
 def _scenarios(scene: Scene) -> list[Block]:
@@ -128,7 +122,7 @@ def _scenarios(scene: Scene) -> list[Block]:
     if not (latency["scenario"] != "single").any():
         return []
     keys = ["device", "batch_size", "scenario", "method", "path"]
-    means = latency[latency["path"].isin(["plain", TARGET])].groupby(keys)["mean_ms"].mean()
+    means = latency[latency["path"].isin(["plain", scene.main])].groupby(keys)["mean_ms"].mean()
     place = {method: i for i, method in enumerate(scene.record.methods)}
     timed = [row for row in means.reset_index().to_dict("records") if row["method"] in place]
     timed.sort(key=lambda row: (row["device"], row["batch_size"], row["scenario"], place[row["method"]]))
@@ -141,16 +135,20 @@ def _scenarios(scene: Scene) -> list[Block]:
         cells = [Cell(scene.record.labels[row["method"]]), Cell(row["device"]), Cell(row["scenario"])]
         cells += [Cell(f"{row['batch_size']:g}", sort=row["batch_size"])]
         rows.append(Row([*cells, Cell(scene.write.ms(ms), sort=ms), Cell(times(plain / ms), sort=plain / ms)]))
-    names = ["Method", "Device", "Scenario", "Batch size", "ms a sample", "× plain, same batch"]
     columns = [
-        Column(name, TABLES["latency"]["scenario"] if name == "Scenario" else "", i > 2) for i, name in enumerate(names)
+        Column("Method", numeric=False),
+        Column("Device", numeric=False),
+        Column("Scenario", TABLES["latency"]["scenario"], numeric=False),
+        Column("Batch size"),
+        Column("ms a sample"),
+        Column("× plain, same batch", first="descending"),
     ]
-    caption = f"Time a sample in batches, with {TARGET_NAMES[TARGET]}. {TABLES['latency']['scenario']}."
-    return [Table("scenarios", caption, columns, rows)]
+    caption = f"Time a sample in batches, {target(scene.main).title}. {TABLES['latency']['scenario']}."
+    return [Fold("In batches", [Table("scenarios", caption, columns, rows)])]
 
 
 def _published(scene: Scene) -> list[Block]:
-    """The cards' claims, as they stand there."""
+    """The cards' claims; scores in the unit of the rest of the report, whatever the paper's."""
     claims = [
         (scene.record.labels[cell["method"]], claim)
         for cell in {cell["method"]: cell for cell in scene.record.cells}.values()
@@ -160,7 +158,19 @@ def _published(scene: Scene) -> list[Block]:
     if not claims:
         return []
     keys = list(dict.fromkeys(key for _, claim in claims for key in claim))
-    rows = [[label, *(one_line(claim.get(key)) for key in keys)] for label, claim in claims]
-    names = ["Method", *(str(key).replace("_", " ") for key in keys)]
+    rows = [[label, *(_claim(key, claim) for key in keys)] for label, claim in claims]
+    heads = {"score": "score, ×100", "baseline": "baseline, ×100"}
+    names = ["Method", *(heads.get(key, str(key).replace("_", " ")) for key in keys)]
     caption = "Published numbers, from the method cards: other data, backbones and recipes, so context, no comparison."
     return [Fold("What the papers report", [simple_table("published", caption, names, rows)])]
+
+
+def _claim(key: str, claim: dict[str, Any]) -> str:
+    value = claim.get(key)
+    if key == "metric":
+        return METRICS.get(str(value), one_line(value))
+    if key in ("score", "baseline") and isinstance(value, int | float):
+        scores = [float(claim[k]) for k in ("score", "baseline") if isinstance(claim.get(k), int | float)]
+        shares = max(map(abs, scores)) <= 1  # printed as 0.885 in one paper, as 88.5 in another
+        return f"{100 * value if shares else value:.4g}"
+    return one_line(value)

@@ -10,35 +10,36 @@ import numpy as np
 import pandas as pd
 
 from eebench.report.blocks import Block, Cell, Column, Figure, Fold, Row, Section, Table, Text
-from eebench.report.pareto import Scene
-from eebench.report.sections import TARGET_NAMES
+from eebench.report.scene import Scene
+from eebench.report.singles import training
+from eebench.report.targets import target
 from eebench.report.text import DASH, number, times
-from eebench.report.verdicts import TARGET
-from eebench.schema import TABLES, TARGETS
+from eebench.schema import TABLES
 
 __all__ = ["costs", "exits", "knobs"]
 
-_KNOBS = 32  # rows of a threshold table; curves.csv has them all
-_AT = TARGET_NAMES[TARGET]
+_KNOBS = 14  # rows of a threshold table; curves.csv has them all
 
 
 def exits(scene: Scene, drawn: set[str]) -> Section:
     """Section 5: who stops where, how good each exit is, how long it takes."""
     blocks: list[Block] = []
+    at = target(scene.main).title
     if "exit_shares" in drawn:
         caption = (
-            f"Test samples that stop behind each block, {_AT}; dotted: the mean exit. {_mean_exits(scene)} The other"
-            " targets are in exits.csv."
+            f"Test samples that stop behind each block, {at}; dotted: the mean exit. {_mean_exits(scene)} The other"
+            " targets are in shares.csv."
         )
-        blocks.append(Figure("exit_shares", "Where samples stop", caption, "exit-shares", "exit shares"))
+        blocks.append(Figure("exit_shares", "Where samples stop", caption, "exit-shares", "exit shares", "shares"))
+    if "exit_scores" in drawn:
         caption = "Line: the exit's score over all test samples."
-        if scene.record.exits[f"accuracy_{TARGET}"].notna().any():
+        if scene.record.table("shares")["accuracy"].notna().any():
             caption += (
-                f" Circles: accuracy over just the samples that stop there, {_AT}, larger for more of them (up to 3,"
+                f" Circles: accuracy over just the samples that stop there, {at}, larger for more of them (up to 3,"
                 " 10, 30 %, above). Early circles high above the line mean that the rule sends easy samples out"
                 " first; a low last circle is what the hard ones cost."
             )
-        blocks.append(Figure("exit_scores", "How good each exit is", caption, "exit-scores", "exit scores"))
+        blocks.append(Figure("exit_scores", "How good each exit is", caption, "exit-scores", "exit scores", "exits"))
     for device, name in (("cpu", "CPU"), ("cuda", "GPU")):
         if f"exit_latency_{device}" in drawn:
             plain = scene.table.loc[
@@ -50,7 +51,9 @@ def exits(scene: Scene, drawn: set[str]) -> Section:
                 " above it shows what exits cost a sample that never uses them."
             )
             title = f"How long each exit takes, {name}"
-            blocks.append(Figure(f"exit_latency_{device}", title, caption, f"exit-latency-{device}", "exit latency"))
+            blocks.append(
+                Figure(f"exit_latency_{device}", title, caption, f"exit-latency-{device}", "exit latency", "latency")
+            )
     tables = [table for table in _exit_tables(scene) if table.rows]
     if tables:
         blocks.append(Fold("The numbers behind the plots", tables))
@@ -58,7 +61,9 @@ def exits(scene: Scene, drawn: set[str]) -> Section:
 
 
 def _mean_exits(scene: Scene) -> str:
-    rows = scene.table[(scene.table["target"] == TARGET) & (scene.table["kind"] == "dynamic")].sort_values("mean_exit")
+    rows = scene.table[(scene.table["target"] == scene.main) & (scene.table["kind"] == "dynamic")].sort_values(
+        "mean_exit"
+    )
     if rows.empty:
         return ""
     first, last = rows.iloc[0], rows.iloc[-1]
@@ -70,21 +75,15 @@ def _mean_exits(scene: Scene) -> str:
 def _exit_tables(scene: Scene) -> list[Table]:
     rows = scene.record.exits
     rows = rows[(rows["split"] == "test") & rows["method"].isin(scene.record.methods)]
-    tables = [
-        _by_exit(
-            scene,
-            rows,
-            f"share_{TARGET}",
-            "exit-shares",
-            f"Share of test samples that stop at each exit, %, {_AT}.",
-            100,
-        ),
-        _by_exit(
-            scene, rows, "score", "exit-scores", f"Test {scene.write.score_name}, of each exit over all samples.", 100
-        ),
-    ]
-    caption = f"Test accuracy of each exit over just the samples that stop there, %, {_AT}."
-    tables.append(_by_exit(scene, rows, f"accuracy_{TARGET}", "exit-accuracy", caption, 100))
+    shares = scene.record.table("shares")
+    shares = shares[(shares["target"] == scene.main) & shares["method"].isin(scene.record.methods)]
+    at = target(scene.main).title
+    caption = f"Share of test samples that stop at each exit, %, {at}."
+    tables = [_by_exit(scene, shares, "share", "exit-shares", caption, 100)]
+    caption = f"Test {scene.write.score_name}, of each exit over all samples."
+    tables.append(_by_exit(scene, rows, "score", "exit-scores", caption, 100))
+    caption = f"Test accuracy of each exit over just the samples that stop there, %, {at}."
+    tables.append(_by_exit(scene, shares, "accuracy", "exit-accuracy", caption, 100))
     caption = "Expected calibration error of each exit over all test samples, %."
     tables.append(_by_exit(scene, rows, "ece", "exit-ece", caption, 100))
     caption = "The same after each exit's own temperature, fitted on validation data, %."
@@ -154,14 +153,17 @@ def _knob_table(scene: Scene, method: str, label: str, name: str, sweep: pd.Data
     rows = []
     for seed in seeds:
         for _, row in _thin(sweep[sweep["seed"] == seed], chosen, max(8, _KNOBS // len(seeds))).iterrows():
-            targets = [t for t in TARGETS if t in chosen.get((seed, row["knob"]), [])]
-            mark = f" ◆ {', '.join(t for t in targets)}" if targets else ""
+            targets = [t for t in scene.record.targets if t in chosen.get((seed, row["knob"]), [])]
+            mark = f"◆ {'; '.join(target(t).title for t in targets)}" if targets else ""
             change = row["score"] - plain.get(seed, math.nan)
-            cells = [Cell(f"{row['knob']:.4g}{mark}", sort=row["knob"])]
+            cells = [Cell(f"{row['knob']:.4g}", mark, row["knob"])]
             cells += [Cell(f"{seed}", sort=seed)] if len(seeds) > 1 else []
             before = val.get((method, seed, row["knob"]), math.nan)
-            cells += [Cell(write.score(before), sort=before), Cell(write.score(row["score"]), sort=row["score"])]
-            cells += [Cell(write.change(-change), sort=change), Cell(write.gmacs(row["gmacs"]), sort=row["gmacs"])]
+            cells += [
+                Cell(write.score(before), sort=100 * before),
+                Cell(write.score(row["score"]), sort=100 * row["score"]),
+            ]
+            cells += [Cell(write.change(-change), sort=100 * change), _macs(scene, row["gmacs"])]
             cells += [Cell(times(row[n]), sort=row[n]) for n in ("speedup_macs", "speedup_layers")]
             cells += [Cell(number(row["mean_exit"]), sort=row["mean_exit"])]
             rows.append(Row(cells, "plain" if targets else "method"))
@@ -172,7 +174,7 @@ def _knob_table(scene: Scene, method: str, label: str, name: str, sweep: pd.Data
         Column("Val. score", f"validation {write.score_name}"),
         Column("Test score", f"test {write.score_name}"),
         Column("Δ, pt", "test score minus the plain backbone's, in points"),
-        Column("GMACs", about["gmacs"]),
+        Column(write.macs_unit, about["gmacs"]),
         Column("× MACs", about["speedup_macs"]),
         Column("× layers", about["speedup_layers"]),
         Column("Mean exit", about["mean_exit"]),
@@ -198,32 +200,36 @@ def costs(scene: Scene, drawn: set[str]) -> Section:
     if "cost_breakdown" not in drawn:
         return Section("costs", "Where the compute goes", [Text("No method has a result.")])
     dynamic = scene.table[scene.table["kind"] == "dynamic"]
-    first = dynamic[dynamic["target"] == TARGET]
+    first = dynamic[dynamic["target"] == scene.main]
     extra = ((first["gmacs_heads"].fillna(0) + first["gmacs_gates"].fillna(0)) / first["gmacs"]).sort_values()
-    caption = f"MACs a sample, {_AT}: everything inference runs is charged."
+    caption = f"MACs a sample, {target(scene.main).title}: everything inference runs is charged."
     if len(extra):
         low, high = (f"{100 * extra.iloc[i]:.1f} % ({first.loc[extra.index[i], 'label']})" for i in (0, -1))
         caption += f" Heads and gates are {low}" + (f" to {high}" if len(extra) > 1 else "") + " of a method's MACs."
     params = {cell["method"]: cell.get("params_m") for cell in scene.record.run["cells"] if cell.get("params_m")}
     about = TABLES["operating_points"]
-    columns = [Column("Method", numeric=False), Column("Target", numeric=False), Column("GMACs", about["gmacs"])]
+    columns = [Column("Method", numeric=False), Column("Target", numeric=False), Column(scene.write.macs_unit)]
     for part in ("backbone", "heads", "gates"):
-        columns.append(Column(part.capitalize(), about[f"gmacs_{part}"]))
-    columns += [Column("Heads and gates, %", "of this row's GMACs"), Column("Parameters, M", "of the whole model")]
+        columns.append(Column(part.capitalize(), about[f"gmacs_{part}"].replace("gmacs", scene.write.macs_unit)))
+    columns += [Column("Heads and gates, %", "of this row's MACs"), Column("Parameters, M", "of the whole model")]
     rows = []
     for _, row in scene.table[scene.table["kind"].isin(["plain", "dynamic"])].iterrows():
-        if row["kind"] == "plain" and row["target"] != TARGET:
+        if row["kind"] == "plain" and row["target"] != scene.main:
             continue
         size = params.get(row["method"], math.nan)
-        target = DASH if row["kind"] == "plain" else TARGET_NAMES[row["target"]]
-        cells = [Cell(row["label"]), Cell(target)]
-        cells += [
-            Cell(scene.write.gmacs(row[n]), sort=row[n])
-            for n in ("gmacs", "gmacs_backbone", "gmacs_heads", "gmacs_gates")
-        ]
+        at = DASH if row["kind"] == "plain" else target(row["target"]).title
+        cells = [Cell(row["label"]), Cell(at)]
+        cells += [_macs(scene, row[n]) for n in ("gmacs", "gmacs_backbone", "gmacs_heads", "gmacs_gates")]
         share = 100 * (1 - row["gmacs_backbone"] / row["gmacs"])
         cells += [Cell(number(share, 1), sort=share), Cell(number(size, 3), sort=size)]
         rows.append(Row(cells, "plain" if row["kind"] == "plain" else "method"))
-    table = Table("cost-table", "GMACs a sample at every target, mean over test samples.", columns, rows)
+    table = Table(
+        "cost-table", f"{scene.write.macs_unit} a sample at every target, mean over test samples.", columns, rows
+    )
     figure = Figure("cost_breakdown", "Backbone, heads and gates", caption, "cost-table", "cost table")
-    return Section("costs", "Where the compute goes", [figure, Fold("The numbers behind the plot", [table])])
+    blocks: list[Block] = [figure, Fold("The numbers behind the plot", [table])]
+    return Section("costs", "Where the compute goes", [*blocks, *training(scene)])
+
+
+def _macs(scene: Scene, gmacs: float) -> Cell:
+    return Cell(scene.write.macs(gmacs), sort=gmacs * scene.write.macs_scale)

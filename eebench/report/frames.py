@@ -1,8 +1,7 @@
-"""Read a run directory: run.json and its tables, checked against the schema. Nothing else of a run is looked at."""
+"""Read a run directory: run.json and its tables. The one reader of the report; nothing else of a run is looked at."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,41 +10,107 @@ from typing import Any
 import pandas as pd
 
 from eebench.errors import UserError
-from eebench.schema import BACKBONE, SCHEMA_VERSION, STATIC, TABLES, TARGETS
+from eebench.files import read_json
+from eebench.report.older import upgrade
+from eebench.report.targets import in_order, main_target
+from eebench.schema import BACKBONE, STATIC
 
-__all__ = ["BACKBONE", "REQUIRED", "Record", "load"]
+__all__ = ["BACKBONE", "NEEDED", "READS", "STATIC", "Record", "load"]
 
-_OWN = {BACKBONE: "plain backbone", STATIC: "smaller static models"}
-REQUIRED = ("curves", "exits", "operating_points", "latency")
-"""Tables a report cannot do without; the schema's others are shown where a run has them."""
+READS = (2, 3)
+"""Schema versions that can be read."""
 
-_TEXT = {"method", "split", "kind", "knob_name", "metric", "target", "device", "scenario", "path", "name", "sets",
-    "choose", "measure", "method_a", "method_b", "withheld_cpu", "withheld_gpu", "basis",
+NEEDED: dict[str, tuple[str, ...]] = {
+    "curves": (
+        "method", "seed", "split", "kind", "knob_name", "knob", "score", "mean_exit", "gmacs", "gmacs_backbone",
+        "gmacs_heads", "gmacs_gates", "speedup_layers", "speedup_macs", "ece",
+    ),
+    "exits": ("method", "seed", "split", "exit", "score", "gmacs", "ece", "ece_calibrated"),
+    "operating_points": (
+        "method", "seed", "kind", "target", "met", "knob_name", "knob", "val_score", "val_gmacs", "score", "drop",
+        "drop_low", "drop_high", "over_fixed", "over_fixed_low", "over_fixed_high", "mean_exit", "gmacs",
+        "gmacs_backbone", "gmacs_heads", "gmacs_gates", "speedup_layers", "speedup_macs", "speedup_cpu",
+        "speedup_cpu_low", "speedup_cpu_high", "speedup_gpu", "speedup_gpu_low", "speedup_gpu_high", "ece",
+    ),
+    "latency": (
+        "method", "seed", "device", "scenario", "batch_size", "path", "mean_ms", "p50_ms", "p95_ms", "iqr_ms", "noisy",
+    ),
 }  # fmt: skip
-_FLAGS = {"met", "noisy", "live", "reused", "contaminated"}
-_NEEDED = ("run", "command", "spec", "spec_sha256", "environment", "data", "backbone", "macs", "cells")
+"""Tables and columns a report cannot do without, in every version."""
+
+_OPTIONAL: dict[str, tuple[str, ...]] = {
+    "shares": ("method", "seed", "target", "exit", "share", "accuracy"),
+    "pairs": ("target", "method_a", "method_b", "difference", "low", "high", "p", "p_holm"),
+    "tiers": ("target", "method", "tier", "mean_rank"),
+    "training": ("method", "seed", "seconds", "epochs", "passes"),
+    "headlines": ("target", "method", "kind", "measure", "value", "low", "high", "seeds"),
+    "energy": ("method", "seed", "path", "batch_size", "joules"),
+    "summary": ("method", "seed", "name", "value"),
+    "reliability": ("method", "seed", "target", "bin", "low", "high", "count", "confidence", "accuracy"),
+    "conformal": ("method", "seed", "target", "sets", "alpha", "coverage", "size"),
+}
+_ADDED: dict[str, dict[str, Any]] = {  # what version 3 brought, and what stands for it where a record has none
+    "operating_points": {
+        "choose": "naive", "dead_share": 0.0, "withheld_cpu": "", "withheld_gpu": "",
+        **dict.fromkeys(
+            ("val_drop", "val_drop_upper", "over_frontier", "over_frontier_low", "over_frontier_high",
+             "speedup_macs_low", "speedup_macs_high"), float("nan")),
+    },
+    "exits": {"live": True, "majority": float("nan")},
+    "latency": {"basis": "wall", "contaminated": False},
+}  # fmt: skip
+_TEXT = {
+    "method", "split", "kind", "knob_name", "metric", "target", "device", "scenario", "path", "name", "sets", "choose",
+    "method_a", "method_b", "withheld_cpu", "withheld_gpu", "measure", "basis",
+}  # fmt: skip
+_FLAGS = {"met", "noisy", "live", "contaminated"}
+_RUN = ("run", "command", "spec", "spec_sha256", "environment", "data", "backbone", "macs", "cells")
 
 
 @dataclass(frozen=True)
 class Record:
-    """A run as its directory tells it: ``run`` is run.json, the frames are the tables of :mod:`eebench.schema`."""
+    """A run as its directory tells it: ``run`` is run.json, the frames are its tables by name."""
 
     path: Path
     run: dict[str, Any]
-    curves: pd.DataFrame
-    exits: pd.DataFrame
-    points: pd.DataFrame
-    latency: pd.DataFrame
-    optional: dict[str, pd.DataFrame] = field(default_factory=dict)
+    tables: dict[str, pd.DataFrame] = field(repr=False)
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """Every knob value, fixed exit and model, on both splits."""
+        return self.tables["curves"]
+
+    @property
+    def exits(self) -> pd.DataFrame:
+        """Every exit on both splits."""
+        return self.tables["exits"]
+
+    @property
+    def points(self) -> pd.DataFrame:
+        """Operating points."""
+        return self.tables["operating_points"]
+
+    @property
+    def latency(self) -> pd.DataFrame:
+        """Every timed path."""
+        return self.tables["latency"]
+
+    def table(self, name: str) -> pd.DataFrame:
+        """An optional table; empty, with its columns, where the run has none."""
+        return self.tables.get(name, pd.DataFrame(columns=list(_OPTIONAL[name])))
 
     @cached_property
     def methods(self) -> list[str]:
-        """Methods that have operating points, in the order they were asked for."""
-        measured = set(self.points["method"])
+        """Early-exit methods that have operating points, in the order they were asked for."""
+        points = self.points
+        measured = set(points.loc[points["kind"] == "dynamic", "method"])
         asked = [cell["method"] for cell in self.run["cells"]]
-        return [
-            m for m in dict.fromkeys([*asked, *self.points["method"]]) if m in measured and m not in (BACKBONE, STATIC)
-        ]
+        return [m for m in dict.fromkeys([*asked, *points["method"]]) if m in measured]
+
+    @property
+    def statics(self) -> list[str]:
+        """The label of smaller models of the same architecture, each trained alone, where the run has them."""
+        return [STATIC] if (self.curves["kind"] == "static").any() else []
 
     @cached_property
     def labels(self) -> dict[str, str]:
@@ -53,11 +118,13 @@ class Record:
         labels = {cell["method"]: _label(cell) for cell in self.run["cells"]}
         labels |= {m: m for m in self.methods if m not in labels}
         shared = {label for label in labels.values() if list(labels.values()).count(label) > 1}
-        return {m: m if label in shared else label for m, label in labels.items()} | _OWN
+        labels = {m: m if label in shared else label for m, label in labels.items()}
+        own = {m: _static_label(m) for m in labels if m.startswith(f"{STATIC}[")}
+        return labels | own | {BACKBONE: "plain backbone", STATIC: "static model"}
 
     @cached_property
     def cells(self) -> list[dict[str, Any]]:
-        """The methods' cells, without the plain backbone's."""
+        """The methods' cells, without the plain backbone's and the static models'."""
         names = (BACKBONE, f"{STATIC}[")
         return [cell for cell in self.run["cells"] if not cell["method"].startswith(names)]
 
@@ -65,6 +132,16 @@ class Record:
     def seeds(self) -> list[int]:
         """Seeds that were asked for."""
         return list(self.run["spec"].get("seeds") or sorted({cell["seed"] for cell in self.run["cells"]}))
+
+    @cached_property
+    def targets(self) -> list[str]:
+        """Names of the targets, in the report's order."""
+        return in_order(self.points["target"])
+
+    @cached_property
+    def main(self) -> str:
+        """The target that a report opens with."""
+        return main_target(self.targets)
 
     @cached_property
     def depth(self) -> int:
@@ -79,8 +156,7 @@ class Record:
     @cached_property
     def plain(self) -> pd.DataFrame:
         """The plain backbone's test rows, one a seed, with a target-independent ``drop`` of 0."""
-        rows = self.curves[(self.curves["kind"] == "plain") & (self.curves["split"] == "test")]
-        return rows.assign(drop=0.0, drop_low=0.0, drop_high=0.0)
+        return self.test("plain").assign(drop=0.0, drop_low=0.0, drop_high=0.0)
 
     @cached_property
     def single(self) -> pd.DataFrame:
@@ -96,6 +172,10 @@ class Record:
         """Test rows of the curves of one kind."""
         return self.curves[(self.curves["kind"] == kind) & (self.curves["split"] == "test")]
 
+    def val(self, kind: str) -> pd.DataFrame:
+        """Validation rows of the curves of one kind."""
+        return self.curves[(self.curves["kind"] == kind) & (self.curves["split"] == "val")]
+
 
 def load(run_dir: Path) -> Record:
     """Read ``run_dir``.
@@ -105,47 +185,43 @@ def load(run_dir: Path) -> Record:
     """
     run_dir = Path(run_dir)
     run = _run_json(run_dir)
-    there = [name for name in TABLES if name in REQUIRED or (run_dir / f"{name}.csv").is_file()]
-    tables = {name: _table(run_dir / f"{name}.csv", tuple(TABLES[name])) for name in there}
-    optional = {name: table for name, table in tables.items() if name not in REQUIRED and len(table)}
-    tables["exits"] = _with_shares(tables["exits"], optional.get("shares"))
-    return Record(
-        run_dir, run, tables["curves"], tables["exits"], tables["operating_points"], tables["latency"], optional
-    )
-
-
-def _with_shares(exits: pd.DataFrame, shares: pd.DataFrame | None) -> pd.DataFrame:
-    """Exits with a column ``share_<target>`` and ``accuracy_<target>`` for every operating point."""
-    if shares is None:
-        empty = [f"{name}_{target}" for target in TARGETS for name in ("share", "accuracy")]
-        return exits.assign(**dict.fromkeys(empty, float("nan")))
-    keys = ["method", "seed", "split", "exit"]
-    wide = shares.pivot_table(index=keys, columns="target", values=["share", "accuracy"], dropna=False)
-    wide.columns = ["_".join(map(str, column)) for column in wide.columns]
-    return exits.merge(wide.reset_index(), "left", keys)
+    tables = {name: _table(run_dir / f"{name}.csv", columns) for name, columns in NEEDED.items()}
+    there = {name: columns for name, columns in _OPTIONAL.items() if (run_dir / f"{name}.csv").is_file()}
+    tables |= {name: _table(run_dir / f"{name}.csv", columns) for name, columns in there.items()}
+    if "split" in tables.get("shares", ()):  # a report is about test data
+        tables["shares"] = tables["shares"][tables["shares"]["split"] == "test"]
+    if run["schema_version"] == 2:
+        tables = upgrade(tables)
+    for name, added in _ADDED.items():
+        table = tables[name]
+        tables[name] = table.assign(**{column: value for column, value in added.items() if column not in table})
+    return Record(run_dir, run, {name: table for name, table in tables.items() if name in NEEDED or len(table)})
 
 
 def _label(cell: dict[str, Any]) -> str:
-    """``LGViT [blocks=4+8]``: the title on the method's card, and the options it was asked for with."""
+    """``LGViT [positions=4+8]``: the title on the method's card, and the options it was asked for with."""
     name, bracket, options = cell["method"].partition("[")
     title = (cell.get("card") or {}).get("title") or name
     return f"{title} {bracket}{options}".strip()
+
+
+def _static_label(method: str) -> str:
+    """``static, 3 blocks`` for the cell ``static[blocks=3]``."""
+    blocks = method.partition("=")[2].rstrip("]")
+    return f"static, {blocks} block{'' if blocks == '1' else 's'}"
 
 
 def _run_json(run_dir: Path) -> dict[str, Any]:
     path = run_dir / "run.json"
     if not path.is_file():
         raise UserError(f"{run_dir} is no run directory: it has no run.json")
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+    run = read_json(path)
     if not isinstance(run, dict):
         raise UserError(f"{path} is no run record: it holds no JSON object")
     version = run.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise UserError(f"{path} has schema_version {version}; this eebench reads {SCHEMA_VERSION}")
-    lacking = [key for key in _NEEDED if key not in run]
+    if version not in READS:
+        raise UserError(f"{path} has schema_version {version}; this eebench reads {' and '.join(map(str, READS))}")
+    lacking = [key for key in _RUN if key not in run]
     if lacking:
         raise UserError(f"{path} lacks {', '.join(lacking)}")
     return run
@@ -163,9 +239,11 @@ def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     lacking = [name for name in columns if name not in frame]
     if lacking:
         raise UserError(f"{path} lacks the column{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}")
-    for name in columns:
+    for name in (*columns, *(column for column in _ADDED.get(path.stem, ()) if column in frame)):
         if name in _FLAGS:
             frame[name] = frame[name].str.lower().isin(["true", "1"])
+        elif name.startswith("withheld_"):
+            frame[name] = frame[name].fillna("")
         elif name not in _TEXT:
             try:
                 frame[name] = pd.to_numeric(frame[name])

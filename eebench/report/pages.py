@@ -1,65 +1,102 @@
-"""The page as one HTML file and as Markdown, from the same blocks."""
+"""The page as one HTML file that loads nothing."""
 
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
+import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from eebench.report.blocks import Section
-from eebench.report.style import Series
 
-__all__ = ["Page", "html", "markdown"]
+__all__ = ["HERE", "LIBRARIES", "Page", "environment", "html"]
 
-_HERE = Path(__file__).parent
+HERE = Path(__file__).parent
+LIBRARIES = ("d3-7.9.0.min.js", "plot-0.6.17.umd.min.js")
+_FIGURE_CLASS = "plot-figure"  # the class that js/explorer.js gives to every drawing
 
 
 @dataclass(frozen=True)
 class Page:
-    """Everything a template needs. ``svgs`` are ready for a page, ``classes`` what they look like."""
+    """Everything a template needs.
+
+    Attributes:
+        title: of the page.
+        run: its name.
+        sections: in the order of the reader's questions.
+        svgs: plots ready for a page, by name.
+        classes: what they look like: declarations to class name.
+        tips: points of each plot in its own coordinates, with what they are.
+        data: JSON for the interactive part; empty for none.
+    """
 
     title: str
     run: str
     sections: Sequence[Section]
-    svgs: dict[str, str]
-    classes: dict[str, str]
-    series: Sequence[Series]
+    svgs: dict[str, str] = field(default_factory=dict)
+    classes: dict[str, str] = field(default_factory=dict)
+    tips: dict[str, list[tuple[float, float, str]]] = field(default_factory=dict)
+    data: str = ""
 
 
 def html(page: Page) -> str:
-    """One file that loads nothing: styles, script and plots are inside, and its policy forbids all else."""
-    css = (_HERE / "report.css").read_text(encoding="utf-8") + _plot_rules(page)
-    script = (_HERE / "report.js").read_text(encoding="utf-8")
-    policy = (
-        f"default-src 'none'; style-src {_hash(css)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
-    )
-    svgs = {name: Markup(svg) for name, svg in page.svgs.items()}
-    looks = {series.method: f"b{series.index}" for series in page.series}
-    template = _environment().get_template("report.html.jinja")
-    return template.render(page=page, svgs=svgs, looks=looks, css=Markup(css), script=Markup(script), policy=policy)
+    """One file: styles, scripts and plots are inside, and its policy forbids all else."""
+    css = (HERE / "report.css").read_text(encoding="utf-8") + _rules(page)
+    scripts = [_script(name) for name in ("state", "tables", "hover")]
+    styles = [css]
+    if page.data:
+        scripts += [_script("choose"), _script("explorer"), _script("load")]
+        styles += _library_styles()
+    allowed = [*scripts, *(_library(name) for name in LIBRARIES if page.data)]
+    style_src, script_src = (" ".join(map(_hash, texts)) for texts in (styles, allowed))
+    packed = [_packed(name) for name in LIBRARIES if page.data]
+    policy = f"default-src 'none'; style-src {style_src}; script-src {script_src}; base-uri 'none'; form-action 'none'"
+    tips = json.dumps(page.tips, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c") if page.tips else ""
+    return environment().get_template("report.html.jinja").render(
+        page=page, svgs={name: Markup(svg) for name, svg in page.svgs.items()}, css=Markup(css),
+        scripts=[Markup(script) for script in scripts], policy=policy, packed=packed, data=Markup(page.data),
+        tips=Markup(tips),
+    )  # fmt: skip
 
 
-def markdown(page: Page) -> str:
-    """The same sections for GitHub: plots as PNG files beside it, everything a reader may skip folded away."""
-    text = _environment().get_template("report.md.jinja").render(page=page)
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
-
-
-def _plot_rules(page: Page) -> str:
-    """Looks of the plots' elements, and the legend that hides a method without any script."""
+def _rules(page: Page) -> str:
+    """Looks of the plots' elements, and the widths of magnitude bars."""
     rules = [f".{name}{{{declarations}}}" for declarations, name in page.classes.items()]
-    for series in page.series:
-        i, colour = series.index, series.colour.lower().replace("#0072b2", "var(--blue)")
-        fill = colour if series.dash == "-" else f"repeating-linear-gradient(90deg,{colour} 0 5px,transparent 5px 7px)"
-        rules.append(f".w{i}{{background:{fill}}}.verdicts .b{i}{{border-color:{colour}}}")
-        rules.append(f"body:has(#show{i}:not(:checked)) .s{i}{{display:none}}")
+    rules += [f".w{i}{{background-size:{5 * i}% 3px}}" for i in range(1, 21)]
     return "\n".join(rules) + "\n"
+
+
+@cache
+def _script(name: str) -> str:
+    return (HERE / "js" / f"{name}.js").read_text(encoding="utf-8")
+
+
+@cache
+def _library(name: str) -> str:
+    """A vendored library as released."""
+    return (HERE / "vendor" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _packed(name: str) -> str:
+    """The same compressed, in Base64: less than half the size; js/load.js unpacks it."""
+    return base64.b64encode(gzip.compress(_library(name).encode("utf-8"), 9, mtime=0)).decode()
+
+
+@cache
+def _library_styles() -> list[str]:
+    """The style element that the plotting library puts into each drawing, word for word, so that its hash is known."""
+    found = re.search(r"`(:where\(\.\$\{\w+\}\) \{\\n  --plot-background.*?)`", _library(LIBRARIES[1]), re.DOTALL)
+    assert found is not None, "the plotting library's style is not where it was"
+    return [re.sub(r"\$\{\w+\}", _FIGURE_CLASS, found[1]).replace("\\n", "\n")]
 
 
 def _hash(text: str) -> str:
@@ -68,27 +105,12 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
+def environment() -> Environment:
+    """Templates beside this file; those of HTML escape what they are given."""
+    return Environment(
+        loader=FileSystemLoader(HERE),
         autoescape=lambda name: bool(name and name.endswith(".html.jinja")),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["md"] = _escape
-    environment.filters["fence"] = _fence
-    return environment
-
-
-def _escape(text: str) -> str:
-    """Text as GitHub shows it: no markup, no table cell broken, no single tilde that strikes out half a line."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_|~$#\[\]])", r"\\\1", text)
-
-
-def _fence(text: str, language: str) -> str:
-    """A code fence longer than any run of backticks inside."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text}\n{fence}"

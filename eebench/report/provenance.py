@@ -1,17 +1,17 @@
-"""The page's end: what went wrong, how to get the same numbers again, what the words mean, whom to cite."""
+"""The page's end: what went wrong, how to get the same numbers again, what the words mean."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from eebench.report.blocks import Block, Code, Fold, Section, Table, Terms, Text
-from eebench.report.pareto import Scene
-from eebench.report.sections import simple_table
+from eebench.report.scene import Scene
+from eebench.report.singles import simple_table
+from eebench.report.targets import target
 from eebench.report.text import DASH, one_line
-from eebench.schema import KINDS, TABLES, TARGETS
+from eebench.schema import KINDS, TABLES
 
-__all__ = ["citations", "glossary", "provenance", "troubles"]
+__all__ = ["glossary", "provenance", "troubles"]
 
 _VERSIONS = (
     "eebench",
@@ -25,6 +25,7 @@ _VERSIONS = (
     "numpy",
     "pandas",
 )
+_NOISY = 20  # timings listed; latency.csv has them all
 _MACHINE = ("cpu", "cores", "threads", "gpu", "attention", "malloc", "platform")
 
 
@@ -44,14 +45,18 @@ def troubles(scene: Scene) -> Section:
     latency = scene.record.latency
     noisy = latency[latency["noisy"]]
     if len(noisy):
+        worst = noisy.assign(sway=noisy["iqr_ms"] / noisy["mean_ms"]).sort_values(
+            "sway", ascending=False, kind="stable"
+        )
         rows = [
             [scene.record.labels.get(row["method"], row["method"]), str(row["seed"]), row["device"], row["scenario"],
              f"{row['batch_size']:g}", row["path"], scene.write.ms(row["mean_ms"]), scene.write.ms(row["iqr_ms"])]
-            for _, row in noisy.iterrows()
+            for _, row in worst.head(_NOISY).iterrows()
         ]  # fmt: skip
         names = ["Method", "Seed", "Device", "Scenario", "Batch", "Path", "Mean ms", "IQR ms"]
         rule = TABLES["latency"]["noisy"].removeprefix("True when ")
-        caption = f"{len(noisy)} of {len(latency)} timings are noisy: {rule}."
+        shown = f"; the {_NOISY} that swayed most" if len(noisy) > _NOISY else ""
+        caption = f"{len(noisy)} of {len(latency)} timings are noisy: {rule}{shown}."
         table = simple_table("noise", caption, names, rows)
         blocks.append(table if len(noisy) <= 8 else Fold(f"{len(noisy)} of {len(latency)} timings are noisy", [table]))
     elif len(latency):
@@ -157,7 +162,7 @@ def _duration(seconds: float | None) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def glossary() -> Section:
+def glossary(scene: Scene) -> Section:
     """Section 10: the words, as the schema defines them."""
     columns: dict[str, str] = {}
     for name in ("operating_points", "exits", "latency"):
@@ -183,48 +188,15 @@ def glossary() -> Section:
                     ),
                     ("point (pt)", "0.01 of the score; Δ score is minus the column 'drop' of the tables"),
                     ("★", "on the Pareto front, by means over seeds: no deployable row is as good at less cost"),
-                    ("~", "not told apart from no change by its 95 % interval, or seeds disagree on the sign"),
+                    ("n.s., grey", "not told apart from no change by its 95 % interval, or seeds disagree on the sign"),
+                    ("†", "no knob value met the target on validation data in every seed; the nearest one is shown"),
+                    ("static model", "a smaller model of the same architecture, trained alone, without exits"),
+                    ("dead exit", "one whose validation score is not clearly above the majority class; never ranked"),
+                    ("tier", "methods that paired, corrected tests cannot tell apart"),
                 ]
             ),
             Fold("Kinds of rows", [Terms(list(KINDS.items()))]),
-            Fold("Targets", [Terms(list(TARGETS.items()))]),
+            Fold("Targets", [Terms([(target(t).title, target(t).meaning) for t in scene.record.targets])]),
             Fold("Columns of the tables", [Terms(list(columns.items()))]),
         ],
     )
-
-
-def citations(scene: Scene) -> Section:
-    """The papers behind the methods of this run."""
-    blocks: list[Block] = []
-    cards = {cell["method"]: cell.get("card") or {} for cell in scene.record.cells}
-    rows, bibtex = [], []
-    for method, card in cards.items():
-        if card.get("paper") or card.get("link"):
-            rows.append([scene.record.labels[method], one_line(card.get("paper")), one_line(card.get("link"))])
-        if card.get("bibtex") and card["bibtex"] not in bibtex:
-            bibtex.append(card["bibtex"])
-    if rows:
-        table = simple_table("papers", "Papers, as the method cards name them.", ["Method", "Paper", "Link"], rows)
-        blocks.append(_linked(table))
-    if bibtex:
-        blocks.append(Fold("BibTeX", [Code("\n\n".join(bibtex), "bibtex")]))
-    return Section("citations", "Citations", blocks or [Text("No method card of this run names a paper.")])
-
-
-def _linked(table: Table) -> Table:
-    """The same table with addresses and arXiv numbers as links: a reader may follow them, the page never does."""
-    from dataclasses import replace
-
-    rows = []
-    for row in table.rows:
-        *others, last = row.cells
-        arxiv = re.fullmatch(r"arXiv[:\s]*(\d{4}\.\d{4,5})(v\d+)?", last.text)
-        link = (
-            f"https://arxiv.org/abs/{arxiv[1]}"
-            if arxiv
-            else last.text
-            if re.fullmatch(r"https?://\S+", last.text)
-            else ""
-        )
-        rows.append(replace(row, cells=[*others, replace(last, link=link)]))
-    return replace(table, rows=rows)

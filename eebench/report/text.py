@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from eebench.report.frames import Record
 
-__all__ = ["DASH", "METRICS", "TILDE", "Writer", "number", "one_line", "signed", "times"]
+__all__ = [
+    "DASH",
+    "METRICS",
+    "Writer",
+    "knob",
+    "listed",
+    "number",
+    "one_line",
+    "processor",
+    "short_name",
+    "signed",
+    "times",
+]
 
 DASH = "–"
-TILDE = "~\u202f"  # a narrow space keeps "~ −0.2" from reading as one sign
 METRICS = {
     "accuracy": "accuracy",
     "mcc": "Matthews correlation",
@@ -61,13 +73,19 @@ class Writer:
         tested = record.run["data"].get("n_test") or 0
         self.point_digits = 2 if tested >= 10_000 else 1  # one sample of 1,000 is 0.1 points
         gmacs = record.run["backbone"].get("gmacs") or record.plain["gmacs"].mean()
-        self.gmac_digits = _digits(gmacs)
+        self.macs_unit, self.macs_scale = ("GMACs", 1.0) if not gmacs < 1 else ("MMACs", 1e3)
+        self.macs_digits = _digits(gmacs * self.macs_scale)
         self.ms_digits = _digits(record.single.loc[record.single["path"] == "plain", "mean_ms"].min(), 3)
 
     @property
     def unit(self) -> str:
         """Unit of a score times 100."""
         return "%" if self.metric == "accuracy" else "×100"
+
+    @property
+    def points_of(self) -> str:
+        """What a point is a point of: ``accuracy``, ``F1``."""
+        return METRICS.get(self.metric, self.metric)
 
     @property
     def score_name(self) -> str:
@@ -86,9 +104,9 @@ class Writer:
         """A difference of scores in points, with its sign: ``+0.6``."""
         return signed(100 * value, self.point_digits)
 
-    def gmacs(self, value: float) -> str:
-        """GMACs with four significant digits of the plain backbone's."""
-        return number(value, self.gmac_digits)
+    def macs(self, gmacs: float) -> str:
+        """Multiply-accumulates in ``macs_unit``, with four significant digits of the plain backbone's."""
+        return number(gmacs * self.macs_scale, self.macs_digits)
 
     def ms(self, value: float) -> str:
         """Milliseconds with three significant digits of the plain backbone's."""
@@ -113,3 +131,33 @@ def _digits(scale: float, significant: int = 4) -> int:
     if not math.isfinite(scale) or scale <= 0:
         return 3
     return max(0, significant - 1 - math.floor(math.log10(scale)))
+
+
+def knob(row: Any) -> str:
+    """The knob's value, or its range where seeds chose differently."""
+    low, high = row["knob_min"], row["knob_max"]
+    if math.isnan(low) or math.isnan(high):
+        return DASH
+    return f"{low:.4g}" if f"{low:.4g}" == f"{high:.4g}" else f"{low:.4g} to {high:.4g}"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """``A, B and C``; beyond ``most`` names ``A, B and 3 others``."""
+    names = list(names)
+    if len(names) > most:
+        names = [*names[: most - 1], f"{len(names) - most + 1} others"]
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
+
+
+def processor(name: Any) -> str:
+    """A processor's name without what says nothing: ``Intel(R) Xeon(R) Processor @ 2.5GHz`` is Intel Xeon."""
+    text = re.sub(r"\((?:R|TM)\)|\bCPU\b|\bProcessor\b|@.*", " ", str(name or ""), flags=re.IGNORECASE)
+    return " ".join(text.split())
+
+
+def short_name(name: Any) -> str:
+    """The last part of a path, without the scheme of a data set: ``csv:data/trec6`` is trec6."""
+    text = str(name)
+    scheme, colon, rest = text.partition(":")
+    text = rest if colon and len(scheme) > 1 and rest else text
+    return text.rstrip("/").rsplit("/", 1)[-1] or text

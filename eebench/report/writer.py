@@ -8,26 +8,31 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from eebench.errors import UserError
-from eebench.report import calibration, curves, details, panels, pareto, provenance, sections
-from eebench.report.blocks import Section
-from eebench.report.derive import compare
+from eebench.report import calibration, curves, details, dumbbell, multiples, overview, panels, provenance
+from eebench.report.blocks import Explorer, Section
+from eebench.report.comparison import comparison
+from eebench.report.explorer import explorer_json
+from eebench.report.first import first_screen
 from eebench.report.frames import load
-from eebench.report.pages import Page, html, markdown
-from eebench.report.pareto import Scene
-from eebench.report.style import inline, save, style
-from eebench.report.text import Writer
-from eebench.schema import TABLES
+from eebench.report.lines import Lines
+from eebench.report.markdown import markdown
+from eebench.report.pages import Page, html
+from eebench.report.paper import bibtex, latex, paper_kit
+from eebench.report.scene import COSTS, Plot, Scene
+from eebench.report.style import COLUMN, PAGE, TEXT, Medium, style
+from eebench.report.svg import dark, inline, save, save_pdf
 
 __all__ = ["render"]
 
+PAPER = (TEXT, COLUMN)
 _OURS = {"report.html", "report.md", "figures", "tables"}
+
+Draw = Callable[[Medium], Plot | None]
 
 
 def render(run_dir: Path, out_dir: Path) -> dict[str, Path]:
-    """Write report.html, report.md, figures/*.svg and *.png, and tables/*.csv to ``out_dir``.
+    """Write report.html, report.md, figures/ (SVG, PNG, PDF) and tables/ (CSV, LaTeX, BibTeX) to ``out_dir``.
 
     Everything comes from the record in ``run_dir``: the same record gives the same bytes. The report is built beside
     ``out_dir`` and takes its place at the end, so a reader never sees half of one and a failure leaves the old one.
@@ -42,7 +47,7 @@ def render(run_dir: Path, out_dir: Path) -> dict[str, Path]:
     run_dir, out_dir = Path(run_dir), Path(out_dir)
     record = load(run_dir)
     _check(out_dir)
-    scene = Scene(record, compare(record), Writer(record))
+    scene = Scene(record)
     try:
         out_dir.parent.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}-", dir=out_dir.parent))
@@ -72,42 +77,64 @@ def _build(scene: Scene, stage: Path) -> None:
     for name in ("figures", "tables"):
         (stage / name).mkdir()
     stage.chmod(0o755)  # mkdtemp's 0o700 would hide the report from other users
-    classes: dict[str, str] = {}
-    svgs: dict[str, str] = {}
-    with style():
-        for name, draw in _plots(scene).items():
-            figure = draw()
-            if figure is not None:
-                svgs[name] = inline(save(figure, stage / "figures", name), name, f"f{len(svgs)}", classes)
-    run = scene.record.run
-    page = Page(
-        title=f"Early exit on {run['backbone']['name']}, {run['data']['name']}",
-        run=str(run["run"]),
-        sections=_sections(scene, set(svgs)),
-        svgs=svgs,
-        classes=classes,
-        series=list(scene.series.values()),
-    )
+    page = Page(scene.title, str(scene.record.run["run"]), [])
+    _draw(scene, stage / "figures", page)
+    tables = _tables(scene, stage / "tables")
+    sections = _sections(scene, list(page.svgs), tables)
+    data = explorer_json(scene) if scene.record.methods else ""
+    page = Page(page.title, page.run, sections, page.svgs, page.classes, page.tips, data)
     (stage / "report.html").write_text(html(page), encoding="utf-8")
-    (stage / "report.md").write_text(markdown(page), encoding="utf-8")
-    for name in TABLES:
+    (stage / "report.md").write_text(markdown(scene, sections, page.svgs), encoding="utf-8")
+
+
+def _draw(scene: Scene, folder: Path, page: Page) -> None:
+    """Every plot as SVG and PNG for a page, as PDF for two widths of paper, the overviews for dark pages too."""
+    plots = _plots(scene)
+    with style(PAGE):
+        for name, draw in plots.items():
+            plot = draw(PAGE)
+            if plot is None:
+                continue
+            svg = save(plot.figure, folder, name)
+            page.tips[name] = plot.places()
+            page.svgs[name] = inline(svg, name, f"f{len(page.svgs)}", page.classes)
+            if name.startswith("overview_"):
+                (folder / f"{name}-dark.svg").write_text(dark(svg), encoding="utf-8")
+    for medium in PAPER:
+        with style(medium):
+            for name in page.svgs:
+                plot = plots[name](medium)
+                assert plot is not None, "what a page has a paper can have"
+                save_pdf(plot.figure, folder, f"{name}-{medium.name}")
+
+
+def _tables(scene: Scene, folder: Path) -> list[str]:
+    """The record's tables, the comparison as CSV and LaTeX, the papers; their names."""
+    for name, table in scene.record.tables.items():
         source = scene.record.path / f"{name}.csv"
         if source.is_file():
-            shutil.copyfile(source, stage / "tables" / source.name)
-    scene.table.to_csv(stage / "tables" / "comparison.csv", index=False, float_format="%.9g")
+            shutil.copyfile(source, folder / source.name)
+        else:  # an older record has it inside another table
+            table.to_csv(folder / source.name, index=False, float_format="%.9g")
+    scene.table.to_csv(folder / "comparison.csv", index=False, float_format="%.9g")
+    if scene.record.methods:
+        (folder / "comparison.tex").write_text(latex(scene), encoding="utf-8")
+    (folder / "papers.bib").write_text(bibtex(scene), encoding="utf-8")
+    return sorted(path.name for path in folder.iterdir())
 
 
-def _plots(scene: Scene) -> dict[str, Callable[[], Figure | None]]:
+def _plots(scene: Scene) -> dict[str, Draw]:
     """Plots by file name; those the record has nothing for are left out."""
     if not scene.record.methods:
         return {}
-    plots: dict[str, Callable[[], Figure | None]] = {}
+    lines = Lines(scene)
+    plots: dict[str, Draw] = {}
     dynamic = scene.table[scene.table["kind"] == "dynamic"]
-    for cost, (column, *_) in pareto.COSTS.items():
+    for cost, (column, *_) in COSTS.items():
         if dynamic[column].notna().any():
-            plots[f"pareto_{cost}"] = partial(pareto.overview, scene, cost)
-            plots[f"pareto_{cost}_methods"] = partial(pareto.per_method, scene, cost)
-    plots["claimed"] = partial(pareto.claimed, scene)
+            plots[f"overview_{cost}"] = partial(overview.overview, scene, lines, cost)
+            plots[f"methods_{cost}"] = partial(multiples.per_method, scene, cost)
+    plots["claimed"] = partial(dumbbell.claimed, scene)
     plots["exit_shares"] = partial(panels.shares, scene)
     plots["exit_scores"] = partial(panels.scores, scene)
     for device in scene.record.devices:
@@ -117,11 +144,18 @@ def _plots(scene: Scene) -> dict[str, Callable[[], Figure | None]]:
     return plots
 
 
-def _sections(scene: Scene, drawn: set[str]) -> list[Section]:
+def _sections(scene: Scene, figures: list[str], tables: list[str]) -> list[Section]:
     """The page, in the order of the reader's questions."""
+    drawn = set(figures)
+    fallback = (
+        "With JavaScript, a budget can be dragged here; without it, the comparison and the threshold tables have the"
+        " same numbers."
+    )
+    explorer = [Section("explorer", "What does a budget buy?", [Explorer(fallback)])] if scene.record.methods else []
     return [
-        sections.verdict(scene),
-        sections.comparison(scene),
+        first_screen(scene, drawn),
+        comparison(scene),
+        *explorer,
         curves.tradeoffs(scene, drawn),
         curves.claims(scene, drawn),
         details.exits(scene, drawn),
@@ -130,8 +164,8 @@ def _sections(scene: Scene, drawn: set[str]) -> list[Section]:
         *calibration.calibration(scene, drawn),
         provenance.troubles(scene),
         provenance.provenance(scene),
-        provenance.glossary(),
-        provenance.citations(scene),
+        paper_kit(scene, figures, tables),
+        provenance.glossary(scene),
     ]
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from eebench.report import render
+from eebench.report.frames import load
+from eebench.report.scene import Scene
 from tests.report.fake_run import write_run
 
 
@@ -16,8 +18,21 @@ def three(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def twelve(tmp_path_factory) -> Path:
-    """Twelve methods, one seed, with a GPU."""
-    return write_run(tmp_path_factory.mktemp("runs") / "twelve", 12, seeds=(0,), gpu=True)
+    """Twelve methods, three seeds, a GPU, static models, exits that never learnt."""
+    path = tmp_path_factory.mktemp("runs") / "twelve"
+    return write_run(path, 12, seeds=(0, 1, 2), gpu=True, statics=(3, 6), dead=2)
+
+
+@pytest.fixture
+def scene(three) -> Scene:
+    """The three methods' scene, free to be changed."""
+    return Scene(load(three))
+
+
+@pytest.fixture(scope="session")
+def large(twelve) -> Scene:
+    """The twelve methods' scene, to be left as it is."""
+    return Scene(load(twelve))
 
 
 @pytest.fixture(scope="session")
@@ -28,5 +43,7 @@ def report(three, tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def large_report(twelve, tmp_path_factory) -> dict[str, Path]:
-    """Files of the twelve methods' report."""
-    return render(twelve, tmp_path_factory.mktemp("reports") / "twelve")
+    """Files of the twelve methods' report, without the figures for paper: they take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("eebench.report.writer.PAPER", ())
+        return render(twelve, tmp_path_factory.mktemp("reports") / "twelve")

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from eebench.schema import PROTOCOL_VERSION, SCHEMA_VERSION
-
 LABELS = {
     "pabee": "PABEE",
-    "lgvit[blocks=4+8]": "LGViT",
+    "lgvit[positions=4+8]": "LGViT",
     "palbert": "PALBERT",
     "branchynet": "BranchyNet",
     "berxit": "BERxiT",
@@ -25,13 +23,21 @@ DEPTH, N, BLOCK, MS, GPU_MS = 12, 400, 0.00102, 0.29, 0.21
 PLAIN = 0.0001 + DEPTH * BLOCK + 0.00001
 
 
-def run_json(name, names, seeds, gpu, regression, troubles) -> dict[str, Any]:
+VERSION, PROTOCOL = 3, 1
+
+
+def run_json(name, names, seeds, gpu, regression, troubles, statics=(), budget="standard") -> dict[str, Any]:
     cells = []
     for seed in seeds:
         cells.append(
             {"id": f"backbone-{seed}", "method": "backbone", "label": "backbone", "seed": seed, "status": "done",
              "reason": None, "seconds": 60.5, "params_m": 0.6}
         )  # fmt: skip
+        for method in statics:
+            cells.append(
+                {"id": f"{method}-{seed}", "method": method, "label": method, "seed": seed, "status": "done",
+                 "reason": None, "seconds": 30.5, "params_m": 0.3, "card": {}}
+            )  # fmt: skip
         for method in names:
             failed = troubles and method == names[-1] and seed == seeds[-1] and len(seeds) > 1
             card = {
@@ -69,9 +75,9 @@ def run_json(name, names, seeds, gpu, regression, troubles) -> dict[str, Any]:
     sha = hashlib.sha256(name.encode()).hexdigest()
     methods = [*names, *(["text_only"] if troubles else [])]
     return {
-        "schema_version": SCHEMA_VERSION, "protocol_version": PROTOCOL_VERSION, "run": name,
+        "schema_version": VERSION, "protocol_version": PROTOCOL, "run": name,
         "command": f"eebench run --methods {','.join(names)} --seeds {','.join(map(str, seeds))}",
-        "spec": {"methods": methods, "backbone": "vit_micro", "dataset": "digits", "seeds": seeds, "budget": "quick",
+        "spec": {"methods": methods, "backbone": "vit_micro", "dataset": "digits", "seeds": seeds, "budget": budget,
                  "weights": "none"},
         "spec_sha256": sha, "started": "2026-01-02T03:04:05+00:00", "finished": "2026-01-02T03:12:45+00:00",
         "seconds": 520.0,

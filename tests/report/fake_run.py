@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eebench.schema import TABLES, TARGETS
+from eebench.schema import TABLES
 from tests.report.fake_record import BLOCK, DEPTH, GPU_MS, LABELS, MS, PLAIN, N, run_json
+
+TARGETS = ("drop_1", "macs_75", "macs_50", "macs_25")
 
 
 def _measure(right: np.ndarray, confidence: np.ndarray, regression: bool) -> dict[str, Any]:
@@ -37,6 +39,7 @@ class _Method:
         inner = np.arange(1, DEPTH) if index % 4 != 1 else np.array([4, 8])
         self.name, self.seed, self.exits = name, seed, np.append(inner, DEPTH)
         self.gates = index % 3 == 2
+        self.dead = 0
         self.head = BLOCK * (0.02 + 0.12 * (index % 4 == 1) + 0.01 * index)
         skill = 0.97 - 0.75 * (1 - self.exits / DEPTH) ** (1.6 + 0.1 * index)
         self.data = {}
@@ -93,67 +96,152 @@ def _jitter(base: np.ndarray | float, seed: int) -> np.ndarray:
 def write_run(
     path: Path,
     methods: int | Sequence[str] = 3,
-    seeds: Sequence[int] = (0, 1),
     *,
+    seeds: Sequence[int] = (0,),
     gpu: bool = False,
     regression: bool = False,
     troubles: bool = True,
     extras: bool = True,
+    statics: Sequence[int] = (),
+    withheld: str = "",
+    dead: int = 0,
+    budget: str = "standard",
 ) -> Path:
-    """Write run.json and the tables to ``path``; ``troubles`` adds a skipped, a failed cell and a noisy timing."""
+    """Write a run directory to ``path``.
+
+    ``troubles`` adds a skipped, a failed cell and a noisy timing; ``extras`` the optional tables; ``statics`` models of
+    so many blocks; ``withheld`` a reason for which the first method's CPU speed-ups are not published; the first
+    ``dead`` exits of the last method never learnt.
+    """
     path.mkdir(parents=True, exist_ok=True)
     names = list(LABELS)[:methods] if isinstance(methods, int) else list(methods)
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
-    summary: list[dict[str, Any]] = []
-    reliability: list[dict[str, Any]] = []
     devices = [("cpu", MS), *([("cuda", GPU_MS)] if gpu else [])]
-    plain_score: dict[int, float] = {}
+    plain_score: dict[int, dict[str, float]] = {}
     for seed in seeds:
-        plain = _Method("backbone", 0, seed, gpu)
-        last = np.full(N, len(plain.exits) - 1)
-        for split in ("val", "test"):
-            row = plain.row(split, last, regression) | {"kind": "plain", "gmacs": PLAIN, "gmacs_backbone": PLAIN}
-            row |= {"gmacs_heads": 0.0, "gmacs_gates": 0.0, "speedup_layers": 1.0, "speedup_macs": 1.0}
-            tables["curves"].append(row)
-        plain_score[seed] = row["score"]
-        for device, ms in devices:
-            times = _jitter(ms * DEPTH, seed)
-            tables["latency"].append(_latency("backbone", seed, device, "plain", None, times))
-            more = {"scenario": "batch", "batch_size": 8}
-            tables["latency"].append(_latency("backbone", seed, device, "plain", None, 0.8 * times, **more))
+        plain_score[seed] = _whole(tables, DEPTH, seed, devices, regression)
+        for blocks in statics:
+            _whole(tables, blocks, seed, devices, regression)
+        tables["operating_points"] += _static_points(tables, seed, plain_score[seed], devices)
     for seed in seeds:
         for i, name in enumerate(names):
             if troubles and i == len(names) - 1 and seed == seeds[-1] and len(seeds) > 1:
                 continue  # this cell failed: its seed has no rows
-            _method(tables, summary, reliability, _Method(name, i, seed, gpu), plain_score[seed], devices, regression)
+            method = _Method(name, i, seed, gpu)
+            method.dead = dead if i == len(names) - 1 else 0
+            _method(tables, method, plain_score[seed], devices, regression)
     if troubles and tables["latency"]:
         tables["latency"][-1]["noisy"] = True
-    for name in ("curves", "exits", "shares", "operating_points", "latency"):
-        rows = tables[name]
-        pd.DataFrame(rows, columns=list(TABLES[name])).to_csv(path / f"{name}.csv", index=False)
-    if extras:
-        pd.DataFrame(summary).to_csv(path / "summary.csv", index=False)
-        if not regression:
-            pd.DataFrame(reliability).to_csv(path / "reliability.csv", index=False)
-            rows = [
-                {"method": n, "seed": s, "target": t, "sets": kind, "alpha": 0.1, "coverage": 0.904, "size": 1.31}
-                for n in names
-                for s in seeds
-                for t in TARGETS
-                for kind in ("general", "mondrian")
-            ]
-            pd.DataFrame(rows).to_csv(path / "conformal.csv", index=False)
-    record = run_json(path.name, names, list(seeds), gpu, regression, troubles)
+    if withheld:
+        for row in tables["operating_points"]:
+            if row["method"] == names[0] and row["kind"] == "dynamic":
+                row |= {
+                    "withheld_cpu": withheld,
+                    "speedup_cpu": None,
+                    "speedup_cpu_low": None,
+                    "speedup_cpu_high": None,
+                }
+    whole = [f"static[blocks={blocks}]" for blocks in statics]
+    tables["pairs"], tables["tiers"] = _compared(pd.DataFrame(tables["operating_points"]), names)
+    for name, rows in tables.items():
+        if name in ("curves", "exits", "operating_points", "latency", "shares") or (extras and rows):
+            pd.DataFrame(rows, columns=list(TABLES[name])).to_csv(path / f"{name}.csv", index=False)
+    record = run_json(path.name, names, list(seeds), gpu, regression, troubles, whole, budget)
     (path / "run.json").write_text(json.dumps(record, indent=1))
     return path
 
 
-def _method(tables, summary, reliability, method, plain, devices, regression) -> None:
+def _whole(tables, blocks, seed, devices, regression) -> dict[str, float]:
+    """A model without exits: the plain backbone, or a smaller one that is a little worse; its scores by split."""
+    plain = blocks == DEPTH
+    name = "backbone" if plain else "static"
+    model = _Method("backbone", 0, seed, gpu=False)
+    last = np.full(N, len(model.exits) - 1)
+    scores = {}
+    cost = PLAIN - (DEPTH - blocks) * BLOCK
+    for split in ("val", "test"):
+        row = model.row(split, last, regression)
+        row |= {"kind": "plain" if plain else "static", "gmacs": cost, "gmacs_backbone": cost, "gmacs_heads": 0.0}
+        row |= {"gmacs_gates": 0.0, "speedup_layers": DEPTH / blocks, "speedup_macs": PLAIN / cost, "method": name}
+        row |= {"mean_exit": blocks, "knob_name": None if plain else "blocks", "knob": None if plain else blocks}
+        row["score"] -= 0.002 * (DEPTH - blocks)
+        scores[split] = row["score"]
+        tables["curves"].append(row)
+        if plain:
+            tables["exits"].append(row | {"exit": DEPTH, "live": True, "majority": None if regression else 0.12})
+    for device, ms in devices:
+        times = _jitter(ms * (blocks + 0.1), seed)
+        path = "plain" if plain else f"blocks_{blocks}"
+        tables["latency"].append(_latency(name, seed, device, path, None, times))
+        if plain:
+            more = {"scenario": "batch", "batch_size": 8}
+            tables["latency"].append(_latency(name, seed, device, "plain", None, 0.8 * times, **more))
+    tables["training"].append(
+        {"method": name if plain else f"static[blocks={blocks}]", "seed": seed, "seconds": 30.0 + blocks, "epochs": 20,
+         "passes": 21560, "params_m": 0.05 * blocks, "reused": False}
+    )  # fmt: skip
+    return scores
+
+
+def _static_points(tables, seed, plain, devices) -> list[dict[str, Any]]:
+    """The static model chosen on validation data at every target."""
+    rows = pd.DataFrame([r for r in tables["curves"] if r["kind"] == "static" and r["seed"] == seed])
+    if rows.empty:
+        return []
+    val, test = (rows[rows.split == split] for split in ("val", "test"))
+    times = {(r["path"], r["device"]): r["mean_ms"] for r in tables["latency"] if r["seed"] == seed}
+    points = []
+    for target in TARGETS:
+        drop = target == "drop_1"
+        reached = val.score >= plain["val"] - 0.01 if drop else val.gmacs <= PLAIN * int(target[-2:]) / 100
+        fits = val[reached] if reached.any() else val
+        at = fits.loc[fits.gmacs.idxmin() if drop == reached.any() else fits.score.idxmax()]
+        row = test[test.knob == at.knob].iloc[0].to_dict()
+        loss = plain["test"] - row["score"]
+        row |= {"target": target, "met": bool(reached.any()), "choose": "naive", "val_score": at.score}
+        row |= {"val_gmacs": at.gmacs, "drop": loss, "drop_low": loss - 0.015, "drop_high": loss + 0.015}
+        row |= {"val_drop": plain["val"] - at.score, "val_drop_upper": plain["val"] - at.score + 0.01}
+        row |= {"dead_share": 0.0, "withheld_cpu": "", "withheld_gpu": "", "over_frontier": 0.0}
+        row |= {"speedup_macs_low": row["speedup_macs"], "speedup_macs_high": row["speedup_macs"]}
+        for device, _ in devices:
+            short = "cpu" if device == "cpu" else "gpu"
+            ratio = times[("plain", device)] / times[(f"blocks_{at.knob:.0f}", device)]
+            ends = {f"speedup_{short}_low": ratio - 0.03, f"speedup_{short}_high": ratio + 0.03}
+            row |= {f"speedup_{short}": ratio} | ends
+        points.append(row)
+    return points
+
+
+def _compared(points: pd.DataFrame, names: Sequence[str]) -> tuple[list[dict], list[dict]]:
+    """Pairs and tiers by mean score: 3 points apart is clear."""
+    pairs, tiers = [], []
+    for target in TARGETS:
+        rows = points[(points["kind"] == "dynamic") & (points["target"] == target)]
+        score = rows.groupby("method")["score"].mean().sort_values(ascending=False)
+        for i, a in enumerate(names):
+            for b in names[i + 1 :]:
+                if a in score and b in score:
+                    gap = score[a] - score[b]
+                    p = 0.001 if abs(gap) > 0.03 else 0.4
+                    pairs.append(
+                        {"target": target, "method_a": a, "method_b": b, "difference": gap, "low": gap - 0.02,
+                         "high": gap + 0.02, "p": p, "p_holm": min(1.0, 3 * p)}
+                    )  # fmt: skip
+        tier, top = 1, None
+        for rank, (method, value) in enumerate(score.items()):
+            top = value if top is None else top
+            if top - value > 0.03:
+                tier, top = tier + 1, value
+            tiers.append({"target": target, "method": method, "tier": tier, "mean_rank": rank + 1.0})
+    return pairs, tiers
+
+
+def _method(tables, method, plain, devices, regression) -> None:
     last = len(method.exits) - 1
     full = [np.full(N, e) for e in range(last + 1)]
     curves = [row for split in ("val", "test") for row in _curves(method, split, full, regression)]
     tables["curves"] += curves
-    points = _points(pd.DataFrame(curves), plain)
+    points = _points(pd.DataFrame(curves), plain, method)
     for row in points:
         if row["kind"] in ("dynamic", "fixed"):
             _time(tables, method, row, devices)
@@ -161,7 +249,11 @@ def _method(tables, summary, reliability, method, plain, devices, regression) ->
     chosen = {row["target"]: row["knob"] for row in points if row["kind"] == "dynamic"}
     blocks = {row["knob"] for row in points if row["kind"] == "fixed"}
     tables["exits"] += [row for split in ("val", "test") for row in _exits(method, split, full, regression)]
-    tables["shares"] += [row for split in ("val", "test") for row in _shares(method, split, chosen, regression)]
+    tables["shares"] += [row for target, knob in chosen.items() for row in _shares(method, target, knob, regression)]
+    tables["training"].append(
+        {"method": method.name, "seed": method.seed, "seconds": 41.2, "epochs": 20, "passes": 21560, "params_m": 0.7,
+         "reused": False}
+    )  # fmt: skip
     for block, at in zip(method.exits, full, strict=True):
         for device, ms in devices:
             who = (method.name, method.seed, device)
@@ -171,16 +263,26 @@ def _method(tables, summary, reliability, method, plain, devices, regression) ->
     values = {"gain_over_fixed_depth": 0.004, "area_under_curve": 0.81, "speedup_at_drop_1": 1.4, "score_at_50": 0.9,
               "hypervolume": 0.55, "overthinking_destructive": 0.31, "a_measure_of_tomorrow": 0.125}  # fmt: skip
     for name, value in values.items():
-        summary.append({"method": method.name, "seed": method.seed, "name": name, "value": value + 0.001 * method.seed})
+        tables["summary"].append(
+            {"method": method.name, "seed": method.seed, "name": name, "value": value + 0.001 * method.seed}
+        )
+    if regression:
+        return
     for b in range(1, 15):
         low = b / 15
-        reliability.append(
+        tables["reliability"].append(
             {
                 "method": method.name, "seed": method.seed, "target": "drop_1", "bin": b, "low": low,
                 "high": low + 1 / 15, "count": 4 + 3 * b, "confidence": low + 0.03,
                 "accuracy": min(1.0, low**1.2 + 0.05),
             }
         )  # fmt: skip
+    for target in TARGETS:
+        for kind in ("general", "mondrian"):
+            tables["conformal"].append(
+                {"method": method.name, "seed": method.seed, "target": target, "sets": kind, "alpha": 0.1,
+                 "coverage": 0.904, "size": 1.31}
+            )  # fmt: skip
 
 
 def _exits(method, split, full, regression) -> list[dict[str, Any]]:
@@ -188,22 +290,23 @@ def _exits(method, split, full, regression) -> list[dict[str, Any]]:
     rows = []
     for e, at in enumerate(full):
         row = method.row(split, at, regression) | {"exit": method.exits[e], "params": 650}
+        row |= {"live": e >= method.dead, "majority": 0.12}
         if not regression:
             row |= {"temperature": 1.4, "ece_calibrated": 0.5 * row["ece"]}
-        rows.append(row | {"live": True, "majority": None if regression else 0.1})
+        rows.append(row)
     return rows
 
 
-def _shares(method, split, chosen, regression) -> list[dict[str, Any]]:
-    """Who stops where at each target's knob."""
+def _shares(method, target, knob, regression) -> list[dict[str, Any]]:
+    """Who stops where at one target's knob."""
     rows = []
-    for target, knob in chosen.items():
-        stops = method.stop(split, knob)
+    for split in ("val", "test"):
+        stop = method.stop(split, knob)
         for e, block in enumerate(method.exits):
-            here = stops == e
-            row = {"method": method.name, "seed": method.seed, "split": split, "target": target, "exit": block}
+            here = stop == e
             right = method.data[split][0][here, e].mean() if here.any() and not regression else None
-            rows.append(row | {"share": here.mean(), "accuracy": right})
+            who = {"method": method.name, "seed": method.seed, "split": split, "target": target, "exit": block}
+            rows.append(who | {"share": here.mean(), "accuracy": right})
     return rows
 
 
@@ -226,7 +329,7 @@ def _curves(method: _Method, split: str, full: list[np.ndarray], regression: boo
     return [*rows, method.row(split, first, regression) | {"kind": "oracle", "knob_name": "threshold"}]
 
 
-def _points(curves: pd.DataFrame, plain: float) -> list[dict[str, Any]]:
+def _points(curves: pd.DataFrame, plain: dict[str, float], method: _Method) -> list[dict[str, Any]]:
     """Operating points chosen on validation, scored on test; intervals as wide as 400 samples make them."""
     val, test = (curves[curves.split == split] for split in ("val", "test"))
     rows: list[dict[str, Any]] = []
@@ -236,22 +339,35 @@ def _points(curves: pd.DataFrame, plain: float) -> list[dict[str, Any]]:
             pool = val[val.kind == kind]
             if kind == "random":  # drawn at the rate of the method's own operating point
                 pool = pool[pool.knob == chosen[target]]
-            reached = pool.score >= plain - 0.01
+            reached = pool.score >= plain["val"] - 0.01
             if target != "drop_1":
                 reached = pool.gmacs <= PLAIN * int(target[-2:]) / 100
             cheap = (target == "drop_1") == reached.any()  # the cheapest that fits, or the nearest to the budget
             fits = pool[reached] if reached.any() else pool
             at = fits.loc[fits.gmacs.idxmin() if cheap else fits.score.idxmax()]
             same = test[(test.kind == kind) & ((test.knob == at.knob) | (kind == "oracle"))].iloc[0].to_dict()
-            drop = plain - same["score"]
+            drop = plain["test"] - same["score"]
             row = same | {"target": target, "met": bool(reached.any()), "val_score": at.score, "val_gmacs": at.gmacs}
-            row |= {"drop": drop}
+            row |= {"drop": drop, "choose": "naive", "val_drop": plain["val"] - at.score, "dead_share": 0.0}
+            row |= {"val_drop_upper": plain["val"] - at.score + 0.01, "withheld_cpu": "", "withheld_gpu": ""}
+            if kind in ("dynamic", "fixed"):
+                speed = same["speedup_macs"]
+                row |= {"speedup_macs_low": 0.98 * speed, "speedup_macs_high": 1.02 * speed}
+                stop = (
+                    method.stop("test", at.knob) if kind == "dynamic" else np.full(N, list(method.exits).index(at.knob))
+                )
+                row["dead_share"] = (stop < method.dead).mean()
             if kind in ("dynamic", "fixed"):
                 row |= {"drop_low": drop - 0.012, "drop_high": drop + 0.012}
             if kind == "dynamic":
                 depths = test[test.kind == "fixed"].sort_values("gmacs")
                 gain = same["score"] - np.interp(same["gmacs"], depths.gmacs, depths.score)
                 row |= {"over_fixed": gain, "over_fixed_low": gain - 0.01, "over_fixed_high": gain + 0.01}
+                row |= {
+                    "over_frontier": gain - 0.02,
+                    "over_frontier_low": gain - 0.035,
+                    "over_frontier_high": gain - 0.005,
+                }
                 chosen[target] = at.knob
             rows.append(row)
     return rows

@@ -4,28 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eebench.report.derive import compare, front, overlaps, timed_points
+from eebench.report.derive import compare, overlaps, reached, timed_points
 from eebench.report.frames import load
-from eebench.schema import TARGETS
-
-
-def test_front_against_brute_force():
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        cost, score = rng.integers(1, 6, 12).astype(float), rng.integers(0, 6, 12).astype(float)
-        cost[rng.random(12) < 0.1] = np.nan
-        expected = [
-            np.isfinite(c)
-            and not any(c2 <= c and s2 >= s and (c2 < c or s2 > s) for c2, s2 in zip(cost, score, strict=True))
-            for c, s in zip(cost, score, strict=True)
-        ]
-        np.testing.assert_array_equal(front(cost, score), expected)
-
-
-def test_front_takes_rounding_for_what_it_is():
-    cost = np.array([0.1 + 0.2, 0.3])  # the same cost, summed in another order
-    np.testing.assert_array_equal(front(cost, np.array([0.9, 0.8])), [True, False])
-    np.testing.assert_array_equal(front(cost, np.array([0.8, 0.9])), [False, True])
+from tests.report.fake_run import TARGETS, write_run
 
 
 def test_means_and_deviations_over_seeds_by_hand(three):
@@ -44,8 +25,8 @@ def test_means_and_deviations_over_seeds_by_hand(three):
                 assert row[name] == pytest.approx(statistics.mean(mine[name]))
 
 
-def test_one_seed_has_no_deviation_and_a_failed_seed_is_counted(three, twelve):
-    one = compare(load(twelve))
+def test_one_seed_has_no_deviation_and_a_failed_seed_is_counted(three, tmp_path):
+    one = compare(load(write_run(tmp_path / "one", 2)))
     assert one["score_std"].isna().all()
     assert (one["seeds"] == 1).all()
     two = compare(load(three)).set_index(["method", "kind", "target"])
@@ -103,3 +84,108 @@ def test_rows_stand_in_order_and_oracles_last(three):
     assert list(first["kind"]) == ["plain"] + ["dynamic", "fixed", "random"] * 3 + ["oracle"] * 3
     assert list(first["label"])[:2] == ["plain backbone", "PABEE"]
     assert not first.loc[first["kind"] == "oracle", ["front_macs", "front_cpu"]].to_numpy().any()
+
+
+def test_stars_are_the_front_by_brute_force(large):
+    table = large.table
+    able = table["kind"].isin(["plain", "static", "dynamic", "fixed", "random"]) & ~table["dead"]
+    for mark, cost in (("front_macs", "gmacs"), ("front_cpu", "cpu_mean_ms"), ("front_gpu", "gpu_mean_ms")):
+        for name in TARGETS:
+            rows = table[able & (table["target"] == name)].dropna(subset=[cost])
+            for _, row in rows.iterrows():
+                cost_, score = f"{row[cost]:.9g}", row["score"]
+                beaten = any(
+                    float(f"{o[cost]:.9g}") <= float(cost_) and o["score"] >= score
+                    and (float(f"{o[cost]:.9g}") < float(cost_) or o["score"] > score)
+                    for _, o in rows.iterrows()
+                )  # fmt: skip
+                assert row[mark] != beaten
+    assert not table.loc[table["dead"] | (table["kind"] == "oracle"), ["front_macs", "front_cpu"]].to_numpy().any()
+
+
+def test_static_models_are_timed_at_their_own_path(large):
+    rows = large.seeds[large.seeds["kind"] == "static"]
+    assert len(rows) == 3 * 4  # seeds, targets
+    times = large.record.single.set_index(["method", "seed", "device", "path"])["mean_ms"]
+    for _, row in rows.iterrows():
+        assert row["cpu_mean_ms"] == times[("static", row["seed"], "cpu", f"blocks_{row['knob']:.0f}")]
+    assert set(large.table.loc[large.table["kind"] == "static", "label"]) == {"static model"}
+
+
+def test_the_records_own_intervals_replace_the_mean_bounds(three):
+    record = load(three)
+    before = compare(record).set_index(["target", "method", "kind"])
+    key = ("drop_1", "pabee", "dynamic")
+    record.tables["headlines"] = pd.DataFrame(
+        [
+            {"target": "drop_1", "method": "pabee", "kind": "dynamic", "measure": m, "value": v, "low": a, "high": b}
+            for m, v, a, b in (("drop", 0.02, 0.001, 0.04), ("speedup_macs", 2.0, 0.9, 3.0), ("score", 0.9, 0.8, 1.0))
+        ]
+        + [{"target": "drop_9", "method": "nobody", "kind": "dynamic", "measure": "drop", "low": 0.0, "high": 1.0}]
+    )
+    after = compare(record).set_index(["target", "method", "kind"])
+    assert (after.loc[key, "drop_low"], after.loc[key, "drop_high"]) == (0.001, 0.04)
+    assert not after.loc[key, "unsure_drop"]  # above zero, whatever single seeds say
+    assert after.loc[key, "unsure_macs"]
+    assert after.loc[key, "drop"] == before.loc[key, "drop"]
+    other = ("drop_1", "lgvit[positions=4+8]", "dynamic")
+    assert after.loc[other, "drop_low"] == before.loc[other, "drop_low"]
+    assert len(after) == len(before)
+
+
+def test_a_withheld_speed_up_is_not_made_up_from_the_times(tmp_path):
+    record = load(write_run(tmp_path / "run", 2, seeds=(0, 1), withheld="a busy machine", troubles=False))
+    table = compare(record).query("kind == 'dynamic'").set_index(["method", "target"])
+    assert np.isnan(table.loc[("pabee", "drop_1"), "speedup_cpu"])
+    assert table.loc[("pabee", "drop_1"), "withheld_cpu"] == "a busy machine"
+    assert np.isfinite(table.loc[("lgvit[positions=4+8]", "drop_1"), "speedup_cpu"])
+
+
+def test_fixed_depths_at_exits_that_never_learnt_are_dead(large):
+    points, exits = large.seeds, large.record.exits
+    dead = exits[(exits["split"] == "test") & ~exits["live"]]
+    keys = set(zip(dead["method"], dead["seed"], dead["exit"], strict=True))
+    assert keys
+    fixed = points[points["kind"] == "fixed"]
+    for _, row in fixed.iterrows():
+        assert (row["dead_share"] == 1) == ((row["method"], row["seed"], row["knob"]) in keys)
+
+
+def judged(**changes):
+    values = {
+        "target": "drop_1", "kind": "dynamic", "met": 3, "seeds": 3, "drop": 0.02, "drop_low": 0.009,
+        "speedup_macs": 2.0, "speedup_macs_high": 2.1, "speedup_cpu_high": np.nan, "speedup_gpu_high": np.nan,
+    }  # fmt: skip
+    return pd.Series(values | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({}, True),  # 2 points lost, but 1 is within the interval
+        ({"drop_low": 0.011}, False),
+        ({"met": 2}, False),
+        ({"drop_low": np.nan, "drop": 0.01}, True),
+        ({"drop_low": np.nan, "drop": 0.0101}, False),
+        ({"target": "macs_50", "drop_low": 0.5}, True),
+        ({"target": "macs_45"}, False),  # 2.1 times fewer is 48 %
+        ({"target": "ms_3"}, False),  # not timed
+        ({"target": "ms_3", "speedup_cpu_high": 4.0}, True),  # 10 ms / 4
+        ({"target": "ms_3", "speedup_cpu_high": 3.0}, False),
+        ({"target": "ms_3", "speedup_cpu_high": 4.0, "speedup_gpu_high": 1.0}, False),  # the GPU, where there is one
+        ({"kind": "plain"}, True),
+        ({"kind": "plain", "target": "macs_50"}, False),
+        ({"target": "joules_3"}, True),
+    ],
+)
+def test_keeping_a_target(changes, kept):
+    plain = pd.DataFrame({"cpu_mean_ms": 10.0, "gpu_mean_ms": 5.0}, index=["drop_1", "macs_50", "macs_45", "ms_3"])
+    assert reached(judged(**changes), plain) is kept
+
+
+def test_tiers_are_the_records(large):
+    tiers = large.record.table("tiers").set_index(["target", "method"])["tier"]
+    rows = large.table[large.table["kind"] == "dynamic"]
+    for _, row in rows.iterrows():
+        assert row["tier"] == tiers[(row["target"], row["method"])]
+    assert large.table.loc[large.table["kind"] == "fixed", "tier"].isna().all()

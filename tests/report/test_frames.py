@@ -1,9 +1,11 @@
 import json
 
+import pandas as pd
 import pytest
 
 from eebench.errors import UserError
-from eebench.report.frames import load
+from eebench.report.frames import NEEDED, load
+from eebench.schema import TABLES
 from tests.report.fake_run import write_run
 
 
@@ -19,21 +21,25 @@ def change(run, **values):
 
 def test_reads_types_and_leaves_the_backbone_out(run):
     record = load(run)
-    assert record.methods == ["pabee", "lgvit[blocks=4+8]"]
+    assert record.methods == ["pabee", "lgvit[positions=4+8]"]
     assert record.points["met"].dtype == bool
     assert record.latency["noisy"].sum() == 1
     assert record.exits["exit"].dtype.kind == "i"
     assert record.seeds == [0]
     assert record.depth == 12
     assert record.devices == ["cpu"]
-    assert {cell["method"] for cell in record.cells} == {"pabee", "lgvit[blocks=4+8]", "text_only"}
-    assert set(record.optional) == {"shares", "summary", "reliability", "conformal"}
+    assert {cell["method"] for cell in record.cells} == {"pabee", "lgvit[positions=4+8]", "text_only"}
+    assert record.exits["live"].dtype == bool
+    assert {"summary", "reliability", "conformal", "shares", "pairs", "tiers", "training"} <= set(record.tables)
+    assert record.targets == ["drop_1", "macs_75", "macs_50", "macs_25"]
+    assert record.main == "drop_1"
+    assert (record.points["withheld_cpu"] == "").all()
 
 
 def test_labels_are_titles_with_options_and_never_shared(run):
     record = load(run)
     assert record.labels["pabee"] == "PABEE"
-    assert record.labels["lgvit[blocks=4+8]"] == "LGViT [blocks=4+8]"
+    assert record.labels["lgvit[positions=4+8]"] == "LGViT [positions=4+8]"
     assert record.labels["text_only"] == "text_only"
     cells = json.loads((run / "run.json").read_text())["cells"]
     for cell in cells:
@@ -55,16 +61,43 @@ def test_optional_tables_may_be_absent_or_empty(run):
     (run / "summary.csv").unlink()
     header = (run / "conformal.csv").read_text().splitlines()[0]
     (run / "conformal.csv").write_text(header + "\n")
-    assert set(load(run).optional) == {"shares", "reliability"}
+    record = load(run)
+    assert not {"summary", "conformal"} & set(record.tables)
+    assert record.table("summary").empty
+    assert list(record.table("conformal")) == ["method", "seed", "target", "sets", "alpha", "coverage", "size"]
+
+
+def test_static_models_are_no_methods(tmp_path):
+    record = load(write_run(tmp_path / "run", 1, seeds=(0, 1), statics=(6, 3), troubles=False))
+    assert record.methods == ["pabee"]
+    assert record.statics == ["static"]
+    assert (record.labels["static"], record.labels["static[blocks=3]"]) == ("static model", "static, 3 blocks")
+    assert {cell["method"] for cell in record.cells} == {"pabee"}
+    assert set(record.table("shares")["split"]) == {"test"}
+
+
+def test_what_the_report_needs_is_what_the_schema_has():
+    for table, columns in NEEDED.items():
+        assert set(columns) <= set(TABLES[table]), table
+
+
+def test_what_a_record_lacks_of_a_later_version_stands_for_nothing(run):
+    for name, columns in {"operating_points": ["withheld_cpu", "dead_share"], "exits": ["live", "majority"]}.items():
+        frame = pd.read_csv(run / f"{name}.csv")
+        frame.drop(columns=columns).to_csv(run / f"{name}.csv", index=False)
+    record = load(run)
+    assert (record.points["dead_share"] == 0).all()
+    assert (record.points["withheld_cpu"] == "").all()
+    assert record.exits["live"].all()
 
 
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
         (lambda run: (run / "run.json").unlink(), "has no run.json"),
-        (lambda run: (run / "run.json").write_text("{"), "cannot be read"),
+        (lambda run: (run / "run.json").write_text("{"), "is not readable JSON"),
         (lambda run: (run / "run.json").write_text("[]"), "no JSON object"),
-        (lambda run: change(run, schema_version=99), "schema_version 99; this eebench reads 3"),
+        (lambda run: change(run, schema_version=99), "schema_version 99; this eebench reads 2 and 3"),
         (lambda run: change(run, schema_version=None), "schema_version None"),
         (lambda run: (run / "latency.csv").unlink(), "has no latency.csv"),
         (lambda run: (run / "exits.csv").write_text(""), "cannot be read"),

@@ -1,24 +1,30 @@
 """What is drawn is what was recorded: artists' data against the tables, worked out again by hand."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from eebench.report import panels, pareto
-from eebench.report.derive import compare
+from eebench.report import dumbbell, multiples, overview, panels
 from eebench.report.frames import load
-from eebench.report.pareto import Scene
-from eebench.report.style import style
-from eebench.report.text import Writer
+from eebench.report.lines import Lines
+from eebench.report.looks import GHOST, INK
+from eebench.report.scene import Scene
+from eebench.report.style import PAGE, style
 
 
 @pytest.fixture(scope="module")
 def scene(three):
-    record = load(three)
-    return Scene(record, compare(record), Writer(record))
+    return Scene(load(three))
+
+
+@pytest.fixture(scope="module")
+def lines(scene):
+    return Lines(scene)
 
 
 @pytest.fixture(autouse=True)
-def looks():
+def settings():
     """The report's own settings."""
     with style():
         yield
@@ -33,39 +39,84 @@ def xy(axes, **wanted):
     ]
 
 
-def test_operating_points_stand_where_they_were_measured(scene):
-    for cost, column in (("macs", "gmacs"), ("cpu", "cpu_mean_ms")):
-        (axes,) = pareto.overview(scene, cost).axes
-        for method, look in scene.series.items():
-            points = scene.points("dynamic", method).set_index("target")
-            (large,) = xy(axes, marker=look.marker, markersize=8.5)
-            np.testing.assert_allclose(large[0], [points.loc["drop_1", column], 100 * points.loc["drop_1", "score"]])
-            small = xy(axes, marker=look.marker, markersize=5)
-            assert len(small) == 3
-            np.testing.assert_allclose(sorted(p[0, 0] for p in small), sorted(points.drop("drop_1")[column]))
+@pytest.mark.parametrize(("cost", "column", "scale"), [("macs", "gmacs", 1000), ("cpu", "cpu_mean_ms", 1)])
+def test_operating_points_stand_where_they_were_measured(scene, lines, cost, column, scale):
+    (axes,) = overview.overview(scene, lines, cost, PAGE).figure.axes
+    for method, look in scene.series.items():
+        points = scene.points("dynamic", method).set_index("target")
+        (main,) = xy(axes, marker=look.marker, markersize=9)
+        np.testing.assert_allclose(main[0], [scale * points.loc["drop_1", column], 100 * points.loc["drop_1", "score"]])
+        small = xy(axes, marker=look.marker, markersize=4.5)
+        rest = points.drop("drop_1")[column].dropna()
+        np.testing.assert_allclose(sorted(p[0, 0] for p in small), sorted(scale * rest))
 
 
-def test_knob_sweeps_are_the_recorded_curves(scene):
-    (axes,) = pareto.overview(scene, "macs").axes
+def test_lines_are_the_mean_curves_and_the_rest_are_ghosts(large):
+    found = Lines(large)
+    plot = overview.overview(large, found, "macs", PAGE)
+    (axes,) = plot.figure.axes
+    shown = overview.emphasised(large, found, "macs")
+    assert 2 <= len(shown) <= 5
+    assert len({large.series[m].colour for m in shown}) == len(shown)
+    for method in shown:
+        look, curve = large.series[method], found.mean(method)
+        drawn = xy(axes, color=look.colour, gid=look.gid, linestyle=look.dash if look.dash == "-" else "--")
+        drawn += xy(axes, color=look.colour, gid=look.gid)
+        expected = np.stack([1000 * curve.cost, 100 * curve.score], 1)
+        assert any(line.shape == expected.shape and np.allclose(line, expected) for line in drawn), method
+    assert len(xy(axes, color=GHOST)) == sum(len(found.mean(m)) > 0 for m in large.series) - len(shown)
+    names = {text.get_text() for text in axes.texts}
+    assert names == {large.series[m].label for m in shown if overview._label_place(axes, large, m, "macs")}
+    assert {tip.text.split(" · ")[0] for tip in plot.tips} == {look.label for look in large.series.values()}
+
+
+def test_what_the_answer_names_is_in_colour(large):
+    best = large.answer.best
+    if best and best[1] == "dynamic":
+        assert best[0] in overview.emphasised(large, Lines(large), "macs")
+
+
+def test_labels_do_not_overlap(large):
+    figure = overview.overview(large, Lines(large), "cpu", PAGE).figure
+    figure.canvas.draw()
+    boxes = sorted((text.get_window_extent() for text in figure.axes[0].texts), key=lambda box: box.y0)
+    assert all(a.y1 <= b.y0 + 1.5 for a, b in itertools.pairwise(boxes))
+    right = figure.get_window_extent().x1
+    assert all(box.x1 <= right for box in boxes)
+
+
+@pytest.mark.parametrize("cost", ["macs", "cpu"])
+def test_the_scale_ends_where_the_caption_says(large, cost):
+    from eebench.report.first import overview_figure
+
+    (axes,) = overview.overview(large, Lines(large), cost, PAGE).figure.axes
+    low = overview.floor(large, cost)
+    assert axes.get_ylim()[0] < low
+    dynamic = large.table[large.table["kind"] == "dynamic"].dropna(subset=[overview.COSTS[cost][0]])
+    hidden = int((100 * dynamic["score"] < low).sum())
+    caption = overview_figure(large, cost).caption
+    assert (f"{hidden} of {len(dynamic)} operating points lie below the scale" in caption) == (hidden > 0)
+    main = dynamic[dynamic["target"] == "drop_1"]
+    assert (100 * main["score"] >= low - 1e-9).all()
+
+
+def test_a_panel_shows_its_own_sweeps(scene):
+    figure = multiples.per_method(scene, "macs", PAGE).figure
     look = scene.series["pabee"]
-    drawn = np.concatenate(xy(axes, color=look.colour, linestyle=look.dash, marker="None", gid=look.gid))
+    drawn = np.concatenate(xy(figure.axes[0], color=look.colour, linestyle="-"))
     sweep = scene.record.test("dynamic").query("method == 'pabee'")
-    recorded = {(round(x, 9), round(100 * y, 9)) for x, y in zip(sweep["gmacs"], sweep["score"], strict=True)}
-    seen = {(round(x, 9), round(y, 9)) for x, y in drawn[np.isfinite(drawn).all(1)]}
-    whiskers = {
-        (round(x, 9), round(y, 9))
-        for line in axes.get_lines()
-        if line.get_linewidth() == 1.3
-        for x, y in line.get_xydata()
-    }
-    assert seen - whiskers <= recorded
-    assert len(seen - whiskers) > 20
+    recorded = {(round(1000 * x, 6), round(100 * y, 6)) for x, y in zip(sweep["gmacs"], sweep["score"], strict=True)}
+    seen = {(round(x, 6), round(y, 6)) for x, y in drawn[np.isfinite(drawn).all(1)]}
+    points = scene.points("dynamic", "pabee")
+    marks = {(round(1000 * x, 6), round(100 * y, 6)) for x, y in zip(points["gmacs"], points["score"], strict=True)}
+    assert seen - marks <= recorded
+    assert len(seen - marks) > 20
 
 
 def test_fixed_depth_pairs_each_seeds_score_with_its_own_time(scene):
-    (axes,) = pareto.overview(scene, "cpu").axes
+    figure = multiples.per_method(scene, "cpu", PAGE).figure
     look = scene.series["pabee"]
-    (drawn,) = xy(axes, linestyle="--", gid=look.gid)
+    (drawn,) = xy(figure.axes[0], linestyle="--", color=look.colour)
     fixed = scene.record.test("fixed").query("method == 'pabee'")
     times = scene.record.single.query("method == 'pabee'").set_index(["seed", "path"])["mean_ms"]
     expected = []
@@ -75,56 +126,79 @@ def test_fixed_depth_pairs_each_seeds_score_with_its_own_time(scene):
             for _, row in rows.iterrows()
             if (row["seed"], f"fixed_{block:.0f}") in times.index
         ]
-        if pairs:
+        if len(pairs) == 2:  # timed in both seeds: a mean over other seeds at every point would run backwards
             expected.append(np.mean(pairs, 0))
-    np.testing.assert_allclose(drawn, expected)
+    np.testing.assert_allclose(drawn, np.reshape(expected, (-1, 2)))
 
 
-def test_every_claim_is_in_the_claims_plot(scene):
-    figure = pareto.claimed(scene)
-    dynamic = scene.table[scene.table["kind"] == "dynamic"]
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["MACs, everything charged", "CPU wall clock"]
-    for axes, name in zip(figure.axes, ("speedup_macs", "speedup_cpu"), strict=True):
-        drawn = np.concatenate(xy(axes, linestyle="None"))
-        recorded = dynamic[["speedup_layers", name]].to_numpy()
-        np.testing.assert_allclose(sorted(map(tuple, drawn)), sorted(map(tuple, recorded)))
-        assert axes.get_xlim()[1] > recorded[:, 0].max()
-        assert axes.get_ylim()[0] < recorded[:, 1].min()
+def test_every_claim_is_in_the_dumbbells(scene):
+    plot = dumbbell.claimed(scene, PAGE)
+    (axes,) = plot.figure.axes
+    rows = scene.table[(scene.table["kind"] == "dynamic") & (scene.table["target"] == "drop_1")].set_index("label")
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == list(
+        rows.sort_values("speedup_cpu", ascending=False).index
+    )
+    for place, label in enumerate(tick.get_text() for tick in axes.get_yticklabels()):
+        for kind, (_, marker, _) in dumbbell.KINDS.items():
+            at = [p[0, 0] for p in xy(axes, marker=marker) if p[0, 1] == place]
+            value = rows.loc[label, f"speedup_{kind}"]
+            assert at == ([pytest.approx(value)] if np.isfinite(value) else [])
+    assert "speed-up over the plain backbone" in axes.get_xlabel()
 
 
 def test_shares_are_means_over_seeds_and_sum_to_one(scene):
-    figure = panels.shares(scene)
-    exits = scene.record.exits.query("split == 'test'")
+    figure = panels.shares(scene, PAGE).figure
+    shares = scene.record.table("shares").query("target == 'drop_1'")
     for axes, method in zip(figure.axes, scene.series, strict=False):
         heights = [bar.get_height() for bar in axes.patches]
         assert sum(heights) == pytest.approx(100)
-        mean = exits[exits["method"] == method].groupby("exit")["share_drop_1"].mean()
+        mean = shares[shares["method"] == method].groupby("exit")["share"].mean()
         np.testing.assert_allclose(heights, 100 * mean)
 
 
 def test_cost_bars_add_up_to_all_macs(scene):
-    (axes,) = panels.costs(scene).axes
+    (axes,) = panels.costs(scene, PAGE).figure.axes
     rows = scene.table[(scene.table["target"] == "drop_1") & scene.table["kind"].isin(["plain", "dynamic"])]
     widths = np.reshape([bar.get_width() for bar in axes.patches], (3, len(rows))).sum(0)
     np.testing.assert_allclose(widths, 100 * rows["gmacs"] / rows["gmacs"].iloc[0])
 
 
 def test_forced_exits_and_the_plain_time(scene):
-    figure = panels.latency(scene, "cpu")
+    figure = panels.latency(scene, "cpu", PAGE).figure
     times = scene.record.single
     for axes, (method, look) in zip(figure.axes, scene.series.items(), strict=False):
         (line,) = xy(axes, color=look.colour)
-        mine = times[(times["method"] == method) & times["path"].str.startswith("exit_")]
-        mean = mine.groupby(mine["path"].str.removeprefix("exit_").astype(int))["mean_ms"].mean()
-        np.testing.assert_allclose(line, np.stack([mean.index, mean], 1))
-        (level,) = xy(axes, linestyle=":")
-        assert level[0, 1] == pytest.approx(times.query("path == 'plain'")["mean_ms"].mean())
-    assert panels.latency(scene, "cuda") is None
+        for block, ms in line:
+            rows = times[(times["method"] == method) & (times["path"] == f"exit_{block:.0f}")]
+            assert ms == pytest.approx(rows["mean_ms"].mean())
+        (plain,) = xy(axes, color=INK)
+        rows = times[(times["method"] == "backbone") & (times["path"] == "plain")]
+        assert plain[0, 1] == pytest.approx(rows["mean_ms"].mean())
 
 
-def test_nothing_measured_is_cut_off_method_by_method(scene):
-    for axes in pareto.per_method(scene, "macs").axes[:3]:
-        low, high = axes.get_ylim()
-        scores = 100 * scene.table.loc[scene.table["kind"].isin(["dynamic", "plain", "oracle"]), "score"]
-        assert low < scores.min()
-        assert scores.max() < high
+def test_reliability_pools_samples_over_seeds_and_cuts_no_marker_off(scene):
+    plot = panels.reliability(scene, PAGE)
+    bins = scene.record.table("reliability").query("method == 'pabee' and target == 'drop_1'")
+    drawn = np.concatenate([np.asarray(c.get_offsets()) for c in plot.figure.axes[0].collections])
+    expected = []
+    for _, rows in bins.groupby("bin"):
+        n = rows["count"].sum()
+        expected.append([100 * (rows[c] * rows["count"]).sum() / n for c in ("confidence", "accuracy")])
+    np.testing.assert_allclose(sorted(map(tuple, drawn)), sorted(map(tuple, expected)))
+    assert not any(c.get_clip_on() for c in plot.figure.axes[0].collections)
+
+
+def test_tips_lie_on_their_points_in_the_svgs_own_coordinates(scene, lines, tmp_path):
+    import re
+
+    from eebench.report.svg import save
+
+    plot = overview.overview(scene, lines, "macs", PAGE)
+    text = save(plot.figure, tmp_path, "plot")
+    width, height = map(float, re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups())
+    places = plot.places()
+    assert places
+    assert all(0 <= x <= width and 0 <= y <= height for x, y, _ in places)
+    uses = {(float(x), float(y)) for x, y in re.findall(r'<use xlink:href="[^"]+" x="([\d.]+)" y="([\d.]+)"', text)}
+    for x, y, name in places:
+        assert min(abs(x - a) + abs(y - b) for a, b in uses) < 0.3, name
