@@ -1,0 +1,207 @@
+"""The sentences and tables that README and the cards take from the reference record, made by code, tested against it.
+
+``python -m tests.reference_text`` writes them anew between their markers.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+__all__ = ["BEGIN", "END", "Reference", "between", "card_paragraph", "readme_block"]
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "results" / "reference" / "mnist5k-quick"
+BEGIN, END = "<!-- reference: made by python -m tests.reference_text -->", "<!-- /reference -->"
+MINUS = "\N{MINUS SIGN}"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The committed record of the default run."""
+
+    run: dict
+    headlines: pd.DataFrame
+    tiers: pd.DataFrame
+    points: pd.DataFrame
+
+    @classmethod
+    def load(cls, folder: Path = REFERENCE) -> Reference:
+        """Read the record."""
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        tables = [pd.read_csv(folder / f"{name}.csv") for name in ("headlines", "tiers", "operating_points")]
+        return cls(run, *tables)
+
+    @property
+    def target(self) -> str:
+        """The headline's target: the first of the run."""
+        return str(self.run["spec"]["targets"][0])
+
+    @property
+    def methods(self) -> list[str]:
+        """Methods and static models, by falling MAC speed-up at the headline's target."""
+        mine = self.headlines.query("target == @self.target and measure == 'speedup_macs'")
+        return mine.sort_values("value", ascending=False)["method"].tolist()
+
+    def label(self, method: str) -> str:
+        """Display name."""
+        if method == "static":
+            return "smaller static model"
+        cards = {c["label"]: (c.get("card") or {}).get("title") for c in self.run["cells"]}
+        return cards.get(method) or method
+
+    def measure(self, method: str, name: str, target: str | None = None) -> tuple[float, float, float] | None:
+        """Value, low and high of a headline; None where the record has none."""
+        target = target or self.target
+        rows = self.headlines.query("target == @target and method == @method and measure == @name")
+        if rows.empty:
+            return None
+        row = rows.iloc[0]
+        return float(row["value"]), float(row["low"]), float(row["high"])
+
+    def plain_score(self) -> tuple[float, float]:
+        """Mean and standard deviation over seeds of the plain backbone's test score, in per cent."""
+        rows = self.points.query("target == @self.target and kind == 'dynamic'").copy()
+        scores = (rows["score"] + rows["drop"]).groupby(rows["seed"]).mean() * 100
+        return float(scores.mean()), float(scores.std(ddof=1)) if len(scores) > 1 else 0.0
+
+    def cpu(self, method: str) -> str:
+        """Measured CPU speed-up, mean over seeds; a dash where a seed's was withheld."""
+        rows = self._chosen(method)
+        values = rows["speedup_cpu"]
+        return "withheld" if values.isna().any() else f"{values.mean():.2f}"
+
+    def _chosen(self, method: str) -> pd.DataFrame:
+        """Operating points of a method at the headline's target, one a seed."""
+        points = self.points
+        kind = "static" if method == "static" else "dynamic"
+        return points[(points["target"] == self.target) & (points["kind"] == kind) & (points["method"] == method)]
+
+    def tier(self, method: str) -> int:
+        """Tier by test score at the headline's target."""
+        return int(self.tiers.query("target == @self.target and method == @method")["tier"].iloc[0])
+
+    def met(self, method: str) -> bool:
+        """Whether validation data vouched for the target in every seed."""
+        rows = self._chosen(method)
+        return bool(rows["met"].astype(str).str.lower().isin(["true", "1"]).all())
+
+
+def signed(value: float) -> str:
+    """``+1.2`` or ``−0.3``; zero without a sign."""
+    text = f"{abs(value):.1f}"
+    return text if float(text) == 0 else f"{'+' if value > 0 else MINUS}{text}"
+
+
+def ranged(found: tuple[float, float, float] | None, factor: float, *, sign: bool) -> str:
+    """``value [low, high]``; the lower end of a speed-up, which is a ratio, is written as 0 where it lies below."""
+    if found is None:
+        return "–"
+    write = signed if sign else "{:.2f}".format
+    value, low, high = (factor * x for x in found)
+    low = low if sign else max(low, 0.0)
+    return f"{write(value)} [{write(low)}, {write(high)}]"
+
+
+def readme_block(ref: Reference) -> str:
+    """README's table, one line a method."""
+    lines = [
+        "| method | accuracy, % | against plain, points | fewer MACs, × | CPU, × | over static frontier | tier |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for method in ref.methods:
+        score, drop = ref.measure(method, "score"), ref.measure(method, "drop")
+        assert score is not None
+        assert drop is not None
+        value, low, high = drop
+        against = ranged((-value, -high, -low), 100, sign=True)
+        dagger = "" if ref.met(method) else " †"
+        lines.append(
+            f"| {ref.label(method)}{dagger} | {100 * score[0]:.1f} | {against}"
+            f" | {ranged(ref.measure(method, 'speedup_macs'), 1, sign=False)} | {ref.cpu(method)}"
+            f" | {ranged(ref.measure(method, 'over_frontier'), 100, sign=True)} | {ref.tier(method)} |"
+        )
+    mean, std = ref.plain_score()
+    data = ref.run["data"]
+    head = (
+        f"Plain backbone: {mean:.1f} ± {std:.1f} %, {ref.run['backbone']['gmacs'] * 1e3:.2f} MMACs;"
+        f" {data['n_test']} test samples, seeds {', '.join(map(str, ref.run['spec']['seeds']))}."
+    )
+    dagger = "† validation data vouch for no knob value in every seed; the nearest is shown."
+    return "\n".join([head, "", *lines, "", dagger, "", *findings(ref)])
+
+
+def findings(ref: Reference) -> list[str]:
+    """What a reader may repeat."""
+    over = {method: ref.measure(method, "over_frontier") for method in ref.methods if method != "static"}
+    above = [ref.label(m) for m, found in over.items() if found is not None and found[1] > 0]
+    below = {m: found for m, found in over.items() if found is not None and found[2] < 0}
+    least, most = (f"{-100 * pick(found[0] for found in below.values()):.1f}" for pick in (max, min))
+    clearly = f"only {', '.join(above)} clearly above" if above else "no method clearly above"
+    named = ", ".join(ref.label(m) for m in below)
+    rows = ref._chosen("static")
+    small = rows[rows["knob"] == rows["knob"].min()]
+    scores = " and ".join(f"{100 * score:.1f}" for score in small["score"])
+    random, kept = {}, []
+    for method in over:
+        mine = ref._chosen(method)
+        drawn = ref.points.query("target == @ref.target and kind == 'random' and method == @method")
+        random[method] = 100 * (mine["score"].mean() - drawn["score"].mean())
+        kept.append(100 * mine["speedup_cpu"].mean() / mine["speedup_macs"].mean())
+    worst, best = min(random, key=random.__getitem__), max(random, key=random.__getitem__)
+    first = (
+        f"- **Against static models there is {clearly}**; {len(below)} of {len(over)} ({named}) are clearly below, by"
+        f" {least} to {most} points. In {len(small)} of {len(rows)} seeds what validation data choose is a"
+        f" {int(small['knob'].iloc[0])}-block model trained alone: {small['speedup_macs'].mean():.2f} times fewer MACs,"
+        f" {small['speedup_cpu'].mean():.2f} times faster, {scores} %. On this task: shorten the network."
+    )
+    second = (
+        f"- Deciding per sample is worth {random[worst]:+.1f} ({ref.label(worst)}) to {random[best]:+.1f} points"
+        f" ({ref.label(best)}) over exits drawn at random at the same rate."
+    )
+    return [first, second, f"- The clock keeps {min(kept):.0f} to {max(kept):.0f} % of the MAC speed-up."]
+
+
+def card_paragraph(ref: Reference, method: str) -> str:
+    """What a method's card says about the reference run."""
+    drop = ref.measure(method, "drop")
+    assert drop is not None
+    value, low, high = drop
+    over = ref.measure(method, "over_frontier")
+    lead = (
+        "no static model is as cheap"
+        if over is None
+        else f"{ranged(over, 100, sign=True)} points over the run's static frontier"
+    )
+    met = "" if ref.met(method) else " (not vouched for by validation data in every seed: the nearest knob)"
+    return (
+        f"`results/reference/mnist5k-quick` (5,000 MNIST images, `vit_micro`, budget quick, seeds"
+        f" {', '.join(map(str, ref.run['spec']['seeds']))}; mean over seeds [95 % interval that contains the choice]):"
+        f" at the knob chosen for at most one point of loss{met}, accuracy against the plain backbone"
+        f" {ranged((-value, -high, -low), 100, sign=True)} points with"
+        f" {ranged(ref.measure(method, 'speedup_macs'), 1, sign=False)} times fewer MACs; {lead}."
+    )
+
+
+def between(text: str) -> str:
+    """What stands between the markers."""
+    return text.split(BEGIN)[1].split(END)[0].strip()
+
+
+def main() -> None:
+    """Write every block anew."""
+    ref = Reference.load()
+    targets = {ROOT / "README.md": readme_block(ref)}
+    for card in sorted((ROOT / "methods").glob("*/README.md")):
+        targets[card] = card_paragraph(ref, card.parent.name)
+    for path, block in targets.items():
+        text = path.read_text(encoding="utf-8")
+        start, end = text.index(BEGIN), text.index(END)
+        path.write_text("\n".join([text[:start] + BEGIN, block, text[end:]]), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
