@@ -42,7 +42,7 @@ def _method(chosen: Chosen, samples: int, settings: Settings) -> Result:
     model = assemble(chosen.method, backbone, task).eval().requires_grad_(False)
     rule = chosen.rule(task)
     targets = np.random.default_rng(0).integers(0, CLASSES, samples)
-    split = Split(torch.randn(samples, 3, 8, 8), targets)  # type: ignore[arg-type]  # a tensor is a sequence of images
+    split = Split(torch.randn(samples, 3, 28, 28), targets)  # type: ignore[arg-type]  # a tensor is a sequence of images
     counted = exit_costs(model, split.inputs[:1])  # type: ignore[arg-type]
     columns = {name: getattr(counted, name)[None] for name in ("backbone", "heads", "gates", "static")}
     costs = Costs(**columns, plain=np.array([[counted.plain]]))

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eebench.measure import at_budget, at_drop
 from eebench.report import render
 from eebench.report.frames import load
+from tests.report.test_explorer import at_budget, at_drop
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (

@@ -26,7 +26,7 @@ class CutError(BaseException):
 
 @pytest.fixture(scope="module")
 def prepared(smoke, plugin):
-    found = prepare(smoke.spec.model_copy(update={"epochs": 3}), Registry.installed([plugin]))
+    found = prepare(smoke.spec.model_copy(update={"epochs": 3, "batch_size": 32}), Registry.installed([plugin]))
     few = found.data.train
     found.data.train = Split([few.inputs[i] for i in range(64)], few.targets[:64])
     return found

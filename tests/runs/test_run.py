@@ -92,7 +92,7 @@ def test_nothing_else_is_left_behind(smoke):
 def test_tables_are_the_files_and_have_the_documented_columns(smoke):
     for name, columns in TABLES.items():
         path = smoke.path / f"{name}.csv"
-        if name in ("energy",):  # measured on GPUs only
+        if name in ("energy", "search"):  # measured on GPUs only; where a search was asked for
             continue
         assert path.read_text().splitlines()[0].split(",") == list(columns)
         frame = smoke.tables[name]

@@ -22,7 +22,7 @@ from eebench.schema import TABLES
 
 pytest.importorskip("optuna")
 
-PABEE, JEI, PCEE = "pabee[positions=4+8]", "jei_dnn[positions=4+8]", "pcee[positions=4+8]"
+PABEE, JEI, PCEE = "pabee[blocks=4+8]", "jei_dnn[blocks=4+8]", "pcee[blocks=4+8]"
 
 
 class CutError(BaseException):

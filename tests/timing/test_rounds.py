@@ -187,7 +187,7 @@ def test_garbage_is_collected_again_after_a_mishap(clocks):
 def test_live_exits_and_answers_are_kept(clocks):
     def run(inputs, ids):
         clocks.work(1)
-        return Decision(torch.eye(3)[ids % 3], ids % 2)
+        return Decision(torch.eye(3)[ids % 3], ids % 2, (1, 2, 3, 4))
 
     batches = [(torch.zeros(2, 1), torch.tensor([b, b + 1])) for b in (0, 3)]
     (found,) = once([Contender(("a", "cpu", "batch", 2, "x"), run, batches, "a")], clocks, 2)
@@ -197,7 +197,7 @@ def test_live_exits_and_answers_are_kept(clocks):
 
 def test_values_are_kept_as_values(clocks):
     def run(inputs, ids):
-        return Decision(torch.tensor([[0.25], [-1.5]]), torch.tensor([0, 1]))
+        return Decision(torch.tensor([[0.25], [-1.5]]), torch.tensor([0, 1]), (1, 2, 3, 4))
 
     contender = Contender(("a", "cpu", "batch", 2, "x"), run, [(torch.zeros(2, 1), torch.arange(2))], "a")
     (found,) = once([contender], clocks)
@@ -221,7 +221,7 @@ def test_a_request_has_its_answer_when_its_exit_is_decided(clocks):
             clocks.work(3, away=1)
             watch.step({}, {}, 0.5)
         clocks.work(5)
-        return Decision(torch.eye(4), torch.tensor([1, 0, 2, 0]))
+        return Decision(torch.eye(4), torch.tensor([1, 0, 2, 0]), (1, 2, 3, 4))
 
     contender = Contender(("a", "cpu", "batch", 4, "x"), run, [(torch.zeros(4, 1), torch.arange(4))] * 2, "a", watch)
     (found,) = once([contender], clocks, 2)
@@ -238,7 +238,7 @@ def test_whoever_stops_last_has_its_answer_when_the_batch_is_done(clocks):
             clocks.work(3)
             watch.step({}, {}, 0.5)
         clocks.work(1)  # gathering the answers
-        return Decision(torch.eye(2), torch.tensor([1, 0]))
+        return Decision(torch.eye(2), torch.tensor([1, 0]), (1, 2, 3, 4))
 
     contender = Contender(("a", "cpu", "batch", 2, "x"), run, [(torch.zeros(2, 1), torch.arange(2))], "a", watch)
     (found,) = once([contender], clocks)
