@@ -9,9 +9,9 @@ import pytest
 from typer.main import get_command
 
 from eebench.cli import app
-from eebench.plugins.check import check_method
 from eebench.plugins.check_data import check_data
 from eebench.plugins.registry import Registry
+from eebench.testing import check_method
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -8,8 +8,8 @@ from eebench.api import ExitOutput
 from eebench.measure.budget import apply_thresholds, thresholds_for_shares
 from eebench.measure.replay import replay
 from eebench.rules import Thresholds
+from eebench.testing import assert_replay_is_dynamic, build, inputs_for, tiny_vit, trace
 from eebench_methods.sdn import SDN
-from tests.walk import assert_replay_is_dynamic, build, inputs_for, tiny_vit, trace
 
 INF = float("inf")
 SCORES = np.array([[0.5, 0.9, 0.2], [0.6, 0.1, 0.1], [0.59, 0.69, 0.3], [0.1, 0.7, 0.0]], dtype=np.float32)

@@ -16,7 +16,7 @@ def check(
         str, typer.Argument(help="Methods to check, as for run; empty: those of --plugin, else all.")
     ] = "",
     plugin: Plugins = None,
-    backbone: Annotated[str, typer.Option(help="Only these kinds: vit, deit, swin, resnet, text.")] = "",
+    backbone: Annotated[str, typer.Option(help="Only these kinds: vit, deit, swin, resnet, text, regression.")] = "",
     dataset: Annotated[str, typer.Option(help="Check this data set instead of methods.")] = "",
     data_dir: Annotated[Path | None, typer.Option(help="Where the data set lies.")] = None,
 ) -> None:
@@ -29,7 +29,7 @@ def check(
     fail_if_broken(registry)
     mine = [name for name, source in registry.sources.items() if source.cls is not None]
     chosen = registry.choose(methods or ",".join(mine) or "all")
-    from eebench.plugins.check import KINDS, check_method
+    from eebench.testing import KINDS, check_method
 
     kinds = tuple(one_of("--backbone", k.strip(), KINDS) for k in backbone.split(",") if k.strip()) or KINDS
     broken = 0
@@ -37,7 +37,9 @@ def check(
         typer.echo(method.label)
         for finding in check_method(method, kinds):
             mark = {"holds": "ok  ", "broken": "FAIL", "skipped": "skip"}[finding.status]
-            typer.echo(f"  {mark} {finding.backbone:<6} {finding.words}")
+            typer.echo(f"  {mark} {finding.backbone:<10} {finding.words}")
+            for line in finding.where:
+                typer.echo(f"       {'':<10} {line}")
             broken += finding.status == "broken"
     if broken:
         raise SystemExit(say(f"{broken} promises do not hold", 1))

@@ -23,7 +23,7 @@ from eebench.engine.requests import requests
 from eebench.engine.state import moved_state, put_back
 from eebench.engine.validation import validation_score, validation_visits
 
-__all__ = ["History", "backbone_phase", "fit", "set_rate", "smoothed", "trains_backbone"]
+__all__ = ["History", "backbone_phase", "fit", "freeze", "set_rate", "smoothed", "trains_backbone"]
 
 
 @dataclass
@@ -112,7 +112,7 @@ class _Training:
         if checkpoints is not None and found is not None:
             put_back(model, found.part("model."))
             checkpoints.moved |= {name.removeprefix("model.") for name in found.tensors if name.startswith("model.")}
-        self.frozen = _freeze(model, phase)
+        self.frozen = freeze(model, phase)
         self.cache = cache if cache is not None and self.frozen and cache.fits(model, data) else None
         torch.manual_seed(seed)  # after the cache is filled: whether an earlier phase filled it must not show
         self.optimizer = make_optimizer(model, recipe)
@@ -191,7 +191,7 @@ class _Training:
                 if history.best is None or history.scores[-1] > history.scores[history.best]:
                     history.best = self.epoch
                     self.kept = {name: t.detach().clone() for name, t in self._state().items()}
-            _freeze(model, phase)
+            freeze(model, phase)
         self.epoch += 1
         self.batch, self.losses = 0, []
 
@@ -252,7 +252,7 @@ def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group["initial_lr"] * factor
 
 
-def _freeze(model: EarlyExitModel, phase: Phase) -> bool:
+def freeze(model: EarlyExitModel, phase: Phase) -> bool:
     """Set what is trained; True when the backbone is not. Modules that train nothing are put in eval mode."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(bool(phase.trains(name)))

@@ -19,7 +19,7 @@ from eebench.backbones.vit import ViT
 from eebench.engine.macs import exit_costs
 from eebench.engine.model import EarlyExitModel
 from eebench.parts import LinearExit
-from eebench.plugins.tiny import tiny_backbone, tiny_data
+from eebench.testing import tiny_backbone, tiny_data
 
 KINDS = {"vit": 6, "deit": 6, "swin": 6, "resnet": 6, "text": 6}
 SIZES = {"img_size": 16, "patch_size": 4, "num_classes": 5, "drop_path_rate": 0.3}

@@ -13,7 +13,7 @@ from eebench.engine.accumulate import Room, accumulate, halves, out_of_memory
 from eebench.engine.model import EarlyExitModel
 from eebench.engine.train import backbone_phase, fit
 from eebench.errors import UserError
-from eebench.plugins.tiny import tiny_backbone, tiny_data
+from eebench.testing import tiny_backbone, tiny_data
 
 TASK = Task(classes=3)
 

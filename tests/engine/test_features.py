@@ -8,7 +8,7 @@ from eebench.engine.features import FeatureCache
 from eebench.engine.model import EarlyExitModel
 from eebench.engine.train import backbone_features
 from eebench.parts import LinearExit
-from eebench.plugins.tiny import tiny_backbone, tiny_data
+from eebench.testing import tiny_backbone, tiny_data
 
 TASK = Task(classes=3)
 IDS = torch.tensor([5, 0, 17, 5])

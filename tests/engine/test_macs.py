@@ -19,7 +19,7 @@ from eebench.engine.model import EarlyExitModel, assemble
 from eebench.errors import UserError
 from eebench.parts import LinearExit
 from eebench.plugins.registry import Registry
-from eebench.plugins.tiny import tiny_backbone, tiny_data
+from eebench.testing import tiny_backbone, tiny_data
 
 WIDTH, CLASSES = 32, 4
 IMAGE = torch.zeros(1, 1, 8, 12)

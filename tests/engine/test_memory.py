@@ -13,7 +13,7 @@ from eebench.engine.features import FeatureCache, lengths_of
 from eebench.engine.memory import TRANSIENT, estimate_memory, kept_bytes
 from eebench.engine.model import EarlyExitModel
 from eebench.parts import LinearExit
-from eebench.plugins.tiny import tiny_backbone, tiny_data
+from eebench.testing import tiny_backbone, tiny_data
 
 TASK = Task(classes=3)
 

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from eebench.api import ChainedHead, ExitHead, ExitOutput, ExitRule, Features, Knob, Rows
 from eebench.engine.model import BackboneExit, Decision, EarlyExitModel
 from eebench.parts import LinearExit
-from tests.walk import CLASSES, TinyText, inputs_for, pick, tiny_vit
+from eebench.testing import CLASSES, inputs_for, pick, tiny_text, tiny_vit
 
 B = 9
 LAST = 3  # exits behind blocks 1, 2, 3 and the last, 4
@@ -254,7 +254,7 @@ def test_everyone_stops_where_the_rule_says_with_that_exits_answer(schedule, kin
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_padded_text_keeps_its_mask(schedule):
-    text = TinyText()
+    text = tiny_text()
     model, x = build("linear", text), inputs_for(text, B)
     for order in ORDERS:
         assert_as_scheduled(model, x, schedule, order, wait=False)

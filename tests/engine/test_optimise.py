@@ -22,7 +22,7 @@ from eebench.engine.optimise import (
 )
 from eebench.engine.train import fit
 from eebench.parts import LinearExit, joint_loss
-from eebench.plugins.tiny import tiny_backbone, tiny_data
+from eebench.testing import tiny_backbone, tiny_data
 
 CPU = torch.device("cpu")
 TASK = Task(classes=3)

@@ -18,7 +18,7 @@ from eebench.engine.model import EarlyExitModel
 from eebench.engine.requests import Requests, requests
 from eebench.engine.train import fit
 from eebench.parts import LinearExit, joint_loss
-from eebench.plugins.tiny import tiny_backbone, tiny_data
+from eebench.testing import tiny_backbone, tiny_data
 
 CPU = torch.device("cpu")
 TASK = Task(classes=3)

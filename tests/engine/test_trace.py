@@ -10,8 +10,8 @@ from eebench.api import ExitRule, Knob, Task
 from eebench.engine.model import assemble
 from eebench.engine.trace import Trace, collect
 from eebench.plugins.registry import Registry
-from eebench.plugins.tiny import tiny_backbone, tiny_data
 from eebench.rules import Confidence
+from eebench.testing import tiny_backbone, tiny_data
 
 CPU = torch.device("cpu")
 TASK = Task(classes=4)

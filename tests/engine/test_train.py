@@ -17,7 +17,7 @@ from eebench.engine.state import state_of
 from eebench.engine.train import backbone_phase, fit, smoothed, trains_backbone
 from eebench.measure.quality import score
 from eebench.parts import LinearExit, joint_loss
-from eebench.plugins.tiny import TinyText, tiny_backbone, tiny_data
+from eebench.testing import TinyText, tiny_backbone, tiny_data
 
 CPU = torch.device("cpu")
 TASK = Task(classes=3)

@@ -12,7 +12,7 @@ from torch import Tensor
 from eebench.api import ExitOutput, ExitRule, Knob, Rows
 from eebench.measure.replay import replay
 from eebench.rules import Below, Confidence
-from tests.walk import replay as slow_replay
+from eebench.testing import replay as slow_replay
 
 
 class InARow(ExitRule):

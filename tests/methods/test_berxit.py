@@ -10,8 +10,7 @@ from torch.nn import functional as F
 from eebench.api import ExitOutput, Task
 from eebench.errors import UserError
 from eebench.plugins.registry import Registry
-from eebench_methods.berxit import BERxiT, uncertainty_targets
-from tests.walk import (
+from eebench.testing import (
     BACKBONES,
     TinyPyramid,
     assert_replay_is_dynamic,
@@ -24,6 +23,7 @@ from tests.walk import (
     trace,
     train_step,
 )
+from eebench_methods.berxit import BERxiT, uncertainty_targets
 
 REGRESSION = Task(kind="regression", classes=1, metric="pearson_spearman")
 

@@ -14,20 +14,20 @@ from eebench.errors import UserError
 from eebench.parts import LinearExit
 from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Registry
-from eebench_methods.branchynet import BlockExit, BranchyNet, MlpExit, branch_weights
-from tests.walk import (
+from eebench.testing import (
     BACKBONES,
-    TinyText,
     assert_replay_is_dynamic,
     build,
     classes_for,
     gradients,
     inputs_for,
     replay,
+    tiny_text,
     tiny_vit,
     trace,
     train_step,
 )
+from eebench_methods.branchynet import BlockExit, BranchyNet, MlpExit, branch_weights
 
 KINDS = ("vit", "two prefix tokens", "grid not square", "pyramid", "text")  # what linear exits can tell apart
 
@@ -130,7 +130,7 @@ def test_block_branch_is_a_transformer_block():
 
 @pytest.mark.parametrize("deep", [None, "mlp", "block"])
 def test_padding_changes_nothing(deep):
-    _, model = build(BranchyNet, TinyText(), deep=deep)
+    _, model = build(BranchyNet, tiny_text(), deep=deep)
     features = model.backbone.embed(inputs_for(model.backbone))
     assert features.mask is not None
     assert not features.mask.all()

@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from eebench.api import Phase, Task
 from eebench.engine.model import EarlyExitModel
 from eebench.errors import UserError
+from eebench.testing import TinyPyramid, classes_for, inputs_for, tiny_text, tiny_vit, train_step
 from eebench_methods.common import depth_weighted_loss, exit_blocks, linear_exits
-from tests.walk import TinyPyramid, TinyText, classes_for, inputs_for, tiny_vit, train_step
 
 
 def test_exits_go_behind_every_block_but_the_last():
@@ -34,7 +34,7 @@ def test_a_linear_exit_is_norm_pooler_classifier():
 
 
 def test_text_is_normalised_already():
-    assert not list(linear_exits(TinyText(), 3, [1])[1].norm.parameters())
+    assert not list(linear_exits(tiny_text(), 3, [1])[1].norm.parameters())
 
 
 def test_one_pooler_for_all_exits_of_a_width():

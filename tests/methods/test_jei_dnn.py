@@ -13,15 +13,7 @@ from eebench.api import Task
 from eebench.engine.macs import exit_costs
 from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Registry
-from eebench_methods.jei_dnn import JEIDNN
-from eebench_methods.jei_dnn.gates import (
-    exit_probabilities,
-    gate_features,
-    gate_targets,
-    importance,
-    positive_weights,
-)
-from tests.walk import (
+from eebench.testing import (
     BACKBONES,
     assert_replay_is_dynamic,
     build,
@@ -29,6 +21,14 @@ from tests.walk import (
     replay,
     tiny_vit,
     trace,
+)
+from eebench_methods.jei_dnn import JEIDNN
+from eebench_methods.jei_dnn.gates import (
+    exit_probabilities,
+    gate_features,
+    gate_targets,
+    importance,
+    positive_weights,
 )
 
 

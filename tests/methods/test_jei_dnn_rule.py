@@ -7,8 +7,8 @@ import pytest
 from scipy import special
 
 from eebench.measure.replay import replay as engine_replay
+from eebench.testing import replay
 from eebench_methods.jei_dnn.gates import GateBias, turning_biases
-from tests.walk import replay
 
 GATES = [  # of three exits before the last, at bias 0
     [0.6, 0.1, 0.1],  # 0.6 >= 1/2

@@ -7,8 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from eebench.api import ExitOutput, Visit
-from eebench_methods.jei_dnn import JEIDNN
-from tests.walk import (
+from eebench.testing import (
     BACKBONES,
     build,
     classes_for,
@@ -17,6 +16,7 @@ from tests.walk import (
     tiny_vit,
     train_step,
 )
+from eebench_methods.jei_dnn import JEIDNN
 
 
 def probabilities_by_definition(gates):

@@ -21,6 +21,19 @@ from eebench.errors import UserError
 from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Registry
 from eebench.rules import Confidence
+from eebench.testing import (
+    BACKBONES,
+    TinyPyramid,
+    assert_replay_is_dynamic,
+    build,
+    classes_for,
+    gradients,
+    inputs_for,
+    replay,
+    tiny_text,
+    tiny_vit,
+    train_step,
+)
 from eebench_methods.lgvit import LGViT
 from eebench_methods.lgvit.heads import GlobalAggregation, LGViTExit, LocalPerception, default_blocks, head_plan
 from eebench_methods.lgvit.losses import (
@@ -30,19 +43,6 @@ from eebench_methods.lgvit.losses import (
     heterogeneous_loss,
     homogeneous_loss,
     prediction_kl,
-)
-from tests.walk import (
-    BACKBONES,
-    TinyPyramid,
-    TinyText,
-    assert_replay_is_dynamic,
-    build,
-    classes_for,
-    gradients,
-    inputs_for,
-    replay,
-    tiny_vit,
-    train_step,
 )
 
 VISION = [kind for kind in BACKBONES if kind != "text"]
@@ -249,7 +249,7 @@ def test_options_as_typed():
 
 
 def test_says_why_not():
-    assert unmet(LGViT(), TinyText(), Task(classes=3)) == "it needs a patch grid, which text has not"
+    assert unmet(LGViT(), tiny_text(), Task(classes=3)) == "it needs a patch grid, which text has not"
     assert unmet(LGViT(), tiny_vit(), Task(kind="regression", classes=1))
     assert unmet(LGViT(), tiny_vit(1), Task(classes=3))
     assert all(unmet(LGViT(), BACKBONES[kind](3), Task(classes=3)) is None for kind in VISION)

@@ -7,8 +7,7 @@ from torch.nn import functional as F
 
 from eebench.api import Task
 from eebench.plugins.registry import Registry
-from eebench_methods.pabee import PABEE, Patience
-from tests.walk import (
+from eebench.testing import (
     BACKBONES,
     assert_replay_is_dynamic,
     build,
@@ -21,6 +20,7 @@ from tests.walk import (
     trace,
     train_step,
 )
+from eebench_methods.pabee import PABEE, Patience
 
 REGRESSION = Task(kind="regression", classes=1, metric="pearson_spearman")
 

@@ -11,10 +11,7 @@ from torch.nn import functional as F
 from eebench.api import Task
 from eebench.engine.macs import exit_costs
 from eebench.plugins.registry import Registry
-from eebench_methods.palbert import PALBERT
-from eebench_methods.palbert.method import learned_log_halting, normal_prior
-from eebench_methods.pondernet.halting import QExit
-from tests.walk import (
+from eebench.testing import (
     BACKBONES,
     assert_replay_is_dynamic,
     build,
@@ -25,6 +22,9 @@ from tests.walk import (
     tiny_vit,
     train_step,
 )
+from eebench_methods.palbert import PALBERT
+from eebench_methods.palbert.method import learned_log_halting, normal_prior
+from eebench_methods.pondernet.halting import QExit
 
 REGRESSION = Task(kind="regression", classes=1, metric="pearson_spearman")
 

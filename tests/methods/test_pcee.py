@@ -11,8 +11,7 @@ from torch.nn import functional as F
 from eebench.api import ExitOutput, Task
 from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Registry
-from eebench_methods.pcee import PCEE, PatientConfidence, exit_weights
-from tests.walk import (
+from eebench.testing import (
     BACKBONES,
     assert_replay_is_dynamic,
     build,
@@ -23,6 +22,7 @@ from tests.walk import (
     tiny_vit,
     train_step,
 )
+from eebench_methods.pcee import PCEE, PatientConfidence, exit_weights
 
 KINDS = ("vit", "two prefix tokens", "grid not square", "pyramid", "text")  # what linear exits can tell apart
 

@@ -11,18 +11,7 @@ from torch.nn import functional as F
 from eebench.api import ExitOutput, Task
 from eebench.engine.macs import exit_costs
 from eebench.plugins.registry import Registry
-from eebench_methods.palbert import PALBERT
-from eebench_methods.pondernet import PonderNet
-from eebench_methods.pondernet.halting import (
-    DRAWS,
-    QExit,
-    SampledExit,
-    divergence,
-    geometric_prior,
-    log_halting,
-    own_logits,
-)
-from tests.walk import (
+from eebench.testing import (
     BACKBONES,
     assert_replay_is_dynamic,
     build,
@@ -34,6 +23,17 @@ from tests.walk import (
     tiny_vit,
     trace,
     train_step,
+)
+from eebench_methods.palbert import PALBERT
+from eebench_methods.pondernet import PonderNet
+from eebench_methods.pondernet.halting import (
+    DRAWS,
+    QExit,
+    SampledExit,
+    divergence,
+    geometric_prior,
+    log_halting,
+    own_logits,
 )
 
 REGRESSION = Task(kind="regression", classes=1, metric="pearson_spearman")

@@ -7,8 +7,7 @@ from torch.nn import functional as F
 from eebench.api import ExitOutput, Task
 from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Registry
-from eebench_methods.sdn import SDN, keep_most_confident, ramp
-from tests.walk import (
+from eebench.testing import (
     BACKBONES,
     assert_replay_is_dynamic,
     build,
@@ -20,6 +19,7 @@ from tests.walk import (
     trace,
     train_step,
 )
+from eebench_methods.sdn import SDN, keep_most_confident, ramp
 
 KINDS = ("vit", "two prefix tokens", "grid not square", "pyramid", "text")  # what linear exits can tell apart
 

@@ -18,22 +18,22 @@ from eebench.errors import UserError
 from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Registry
 from eebench.rules import Confidence
-from eebench_methods.vit_ee import ViTEE
-from eebench_methods.vit_ee.heads import ConvExit, MixerExit, MLPExit, ResMLPExit, TransformerExit
-from eebench_methods.vit_ee.method import default_blocks
-from tests.walk import (
+from eebench.testing import (
     BACKBONES,
     TinyPyramid,
-    TinyText,
     assert_replay_is_dynamic,
     build,
     classes_for,
     gradients,
     inputs_for,
     replay,
+    tiny_text,
     tiny_vit,
     train_step,
 )
+from eebench_methods.vit_ee import ViTEE
+from eebench_methods.vit_ee.heads import ConvExit, MixerExit, MLPExit, ResMLPExit, TransformerExit
+from eebench_methods.vit_ee.method import default_blocks
 
 HEADS = ["vit", "mlp", "cnn_ignore", "cnn_add", "cnn_project", "mixer", "resmlp"]
 VISION = [kind for kind in BACKBONES if kind != "text"]
@@ -244,7 +244,7 @@ def test_options_as_typed():
 
 
 def test_says_why_not():
-    assert unmet(ViTEE(), TinyText(), Task(classes=3)) == "it needs a patch grid, which text has not"
+    assert unmet(ViTEE(), tiny_text(), Task(classes=3)) == "it needs a patch grid, which text has not"
     assert unmet(ViTEE(), tiny_vit(), Task(kind="regression", classes=1))
     assert unmet(ViTEE(), tiny_vit(1), Task(classes=3))
     assert all(unmet(ViTEE(), BACKBONES[kind](3), Task(classes=3)) is None for kind in VISION)

@@ -9,12 +9,10 @@ from torch.nn import functional as F
 from eebench.api import Recipe, Task
 from eebench.engine.macs import exit_costs
 from eebench.engine.optimise import make_optimizer
-from eebench.engine.train import _freeze
+from eebench.engine.train import freeze
 from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Registry
-from eebench_methods.ztw import ZTW
-from eebench_methods.ztw.method import GeometricEnsemble
-from tests.walk import (
+from eebench.testing import (
     BACKBONES,
     assert_replay_is_dynamic,
     build,
@@ -25,6 +23,8 @@ from tests.walk import (
     tiny_vit,
     train_step,
 )
+from eebench_methods.ztw import ZTW
+from eebench_methods.ztw.method import GeometricEnsemble
 
 
 def test_golden_trace_of_the_ensembles_confidence():
@@ -111,7 +111,7 @@ def test_phases_move_exits_then_ensembles_and_never_the_backbone():
 def test_exponents_are_not_decayed():
     """The engine's own optimiser: released code has no weight decay on the ensembles."""
     method, model = build(ZTW, tiny_vit())
-    _freeze(model, method.phases()[1])
+    freeze(model, method.phases()[1])
     recipe = Recipe(epochs=1, batch_size=8, lr=1e-3, weight_decay=0.1)
     decayed = [g["params"] for g in make_optimizer(model, recipe).param_groups if g["weight_decay"]]
     assert decayed == []

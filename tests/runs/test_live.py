@@ -14,10 +14,10 @@ from eebench.engine.trace import collect
 from eebench.measure.calibration import deployed
 from eebench.measure.replay import replay
 from eebench.parts import LinearExit
-from eebench.plugins.tiny import tiny_backbone, tiny_data
 from eebench.rules import Confidence
 from eebench.runs.live import SAMPLES, compare_live
 from eebench.runs.score import Point
+from eebench.testing import tiny_backbone, tiny_data
 
 TASK = Task(classes=4)
 CPU = torch.device("cpu")

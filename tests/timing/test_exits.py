@@ -7,8 +7,8 @@ import torch
 from eebench.api import Task
 from eebench.engine.model import EarlyExitModel
 from eebench.parts import LinearExit
-from eebench.plugins.tiny import tiny_backbone, tiny_data
 from eebench.rules import Confidence
+from eebench.testing import tiny_backbone, tiny_data
 from eebench.timing.exits import ExitLatency, StopAt, time_exits
 from tests.timing.fake import FakeClocks
 

@@ -10,10 +10,10 @@ import torch
 from eebench.api import Task
 from eebench.engine.model import EarlyExitModel
 from eebench.parts import LinearExit
-from eebench.plugins.tiny import tiny_backbone, tiny_data
 from eebench.progress import Reporter
 from eebench.record import TimingFacts
 from eebench.rules import Confidence
+from eebench.testing import tiny_backbone, tiny_data
 from eebench.timing import paths as timing
 from eebench.timing.paths import Entrant, time_seed
 from eebench.timing.readings import Timing

@@ -1,26 +1,25 @@
 """Every installed method keeps the contract, and a method that does not is caught, promise by promise."""
 
+import subprocess
+import sys
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from eebench.api import ChainedHead, ExitHead, ExitOutput, Method, Phase, only
+from eebench.engine.costing import Costing
 from eebench.parts import LinearExit, joint_loss
-from eebench.plugins.check import KINDS, check_method
 from eebench.plugins.registry import Chosen, Registry
 from eebench.rules import Confidence
+from eebench.testing import CHECKS, Bench, check_method, parametrize_with_checks
 
-METHODS = sorted(Registry.installed().sources)
 
-
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_installed_method_keeps_the_contract(name, kind):
-    findings = list(check_method(Registry.installed().choose(name)[0], (kind,)))
-    assert not [f.words for f in findings if f.status == "broken"]
-    assert len(findings) == 1 or len(findings) >= 7  # skipped with a reason, or every check was made
+@parametrize_with_checks(sorted(Registry.installed().sources))
+def test_every_installed_method_keeps_the_contract(check):
+    check()
 
 
 class Good(Method):
@@ -250,3 +249,152 @@ def test_a_build_that_changes_the_backbone_is_caught():
 
     for cls in (Lora, Skips, Prunes):
         assert broken_checks(cls) == {"builds and traces"}
+
+
+def test_a_tensor_that_torch_does_not_see_is_named():
+    class Remembers(LinearExit):
+        def __init__(self, layout, outputs):
+            super().__init__(layout, outputs)
+            self.prototypes = torch.ones(outputs, layout.dim)
+
+        def answer(self, features):
+            return super().answer(features) + features.pooled @ self.prototypes.T
+
+    class Lists(LinearExit):
+        def __init__(self, layout, outputs):
+            super().__init__(layout, outputs)
+            self.more = [nn.Linear(layout.dim, outputs)]
+
+        def answer(self, features):
+            return super().answer(features) + self.more[0](features.pooled)
+
+    for head, name in ((Remembers, "exits.1.prototypes"), (Lists, "exits.1.more")):
+        cls = of_heads(head)
+        found = {f.check: f for f in check_method(Chosen(cls.name, cls()), ("vit",)) if f.status == "broken"}
+        assert name in found["nothing_is_hidden"].words
+
+
+def test_an_exit_that_changes_what_the_next_block_runs_on_is_caught():
+    class InPlace(LinearExit):
+        def forward(self, features, carry):
+            features.tokens.mul_(0.5)
+            return super().forward(features, carry)
+
+    class Replaces(LinearExit):
+        def forward(self, features, carry):
+            features.tokens = features.tokens + 1
+            return super().forward(features, carry)
+
+    for head in (InPlace, Replaces):
+        assert "asking_changes_nothing" in broken_checks(of_heads(head))
+
+
+def test_regression_is_kept_to_or_declared_not_to_be_needed():
+    class Undeclared(Good):
+        """Cross-entropy, whatever the task."""
+
+        def phases(self, task):
+            def loss(step):
+                return nn.functional.cross_entropy(step.visits[0].logits, step.targets)
+
+            return [Phase("joint", loss)]
+
+    class Declared(Undeclared):
+        needs = frozenset({"classes"})
+
+    def found(cls):
+        return [(f.check, f.status) for f in check_method(Chosen(cls.name, cls()), ("regression",))]
+
+    assert ("trains", "broken") in found(Undeclared)
+    assert found(Declared) == [("needs", "skipped")]
+
+
+def test_what_never_stopping_costs_is_what_a_run_charges():
+    (chosen,) = Registry.installed().choose("palbert")
+    bench = Bench.make(chosen, "text")
+    charged, _ = Costing(bench.model, bench.data)(bench.data.test)
+    last = np.full(len(bench.data.test), len(bench.model.blocks) - 1)
+    ratio = charged.total_of(last).mean() / charged.plain.mean()
+    words = next(f.words for f in check_method(chosen, ("text",)) if f.check == "cost_increases")
+    assert f"never stopping costs {ratio:.3f} of the plain backbone" in words
+    assert ratio > 1.001
+
+
+PLUGIN = """
+from eebench.api import Method, Phase
+from eebench.parts import LinearExit, joint_loss
+from eebench.rules import Confidence
+
+
+class Head(LinearExit):
+    def forward(self, features, carry):
+        return help_me(self, features)  # HERE
+
+
+def help_me(head, features):
+    raise LookupError("no\\nhelp")  # THERE
+
+
+class Odd(Method):  # CLASS
+    name = "odd"
+    head = Head
+
+    def build(self, backbone, task):
+        return {2: self.head(backbone.layouts[1], task.outputs)}
+
+    def rule(self, task):
+        return Confidence()
+
+    def phases(self, task):
+        return [Phase("joint", lambda step: joint_loss(step, [1.0, 1.0]), share=0.5)]  # SHARE
+
+
+class Half(Odd):
+    name = "half"
+    head = LinearExit
+"""
+
+
+@pytest.fixture
+def odd(tmp_path):
+    path = tmp_path / "odd.py"
+    path.write_text(PLUGIN)
+    return path
+
+
+def line_of(word):
+    return 1 + next(number for number, line in enumerate(PLUGIN.split("\n")) if f"# {word}" in line)
+
+
+def test_a_failure_shows_the_last_lines_of_the_authors_own_code(odd):
+    (chosen,) = Registry.installed([odd]).choose("odd")
+    (finding,) = check_method(chosen, ("vit",))
+    assert finding.status == "broken"
+    assert "it raised LookupError: no help" in finding.words
+    assert finding.where == (
+        f"odd.py:{line_of('HERE')} in forward: return help_me(self, features)  # HERE",
+        f'odd.py:{line_of("THERE")} in help_me: raise LookupError("no\\nhelp")  # THERE',
+    )
+
+
+def test_a_broken_promise_shows_where_the_code_begins(odd):
+    (chosen,) = Registry.installed([odd]).choose("half")
+    found = {f.check: f for f in check_method(chosen, ("vit",)) if f.status == "broken"}
+    assert found.keys() == {"contract"}
+    assert "the phases' shares do not sum to 1" in found["contract"].words
+    assert found["contract"].where == (f"odd.py:{line_of('SHARE') - 1} Odd.phases",)
+
+
+def test_a_strangers_own_pytest(odd):
+    (odd.parent / "test_odd.py").write_text(
+        "from odd import Half, Odd\n"
+        "from eebench.testing import parametrize_with_checks\n\n"
+        "@parametrize_with_checks([Half(), 'pabee'], kinds=('vit',))\n"
+        "def test_contract(check):\n    check()\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rA", "test_odd.py"]
+    done = subprocess.run(command, cwd=odd.parent, capture_output=True, text=True, timeout=300, check=False)
+    assert f"1 failed, {2 * len(CHECKS) - 1} passed" in done.stdout, done.stdout
+    assert "PASSED test_odd.py::test_contract[pabee-vit-trains]" in done.stdout
+    assert "FAILED test_odd.py::test_contract[half-vit-contract]" in done.stdout
+    assert "the phases' shares do not sum to 1" in done.stdout

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from eebench.api import Backbone, Features, Layout, Task
+from eebench.api import Backbone, Features, Inputs, Layout, Task
 from eebench.backbones.depth import check_depth
 from eebench.data.base import Data, Split, split_sha256
 
-__all__ = ["TinyText", "tiny_backbone", "tiny_data"]
+if TYPE_CHECKING:
+    from eebench.backbones.vit import ViT
+
+__all__ = ["BACKBONES", "TinyPyramid", "TinyText", "tiny_backbone", "tiny_data", "tiny_text", "tiny_vit"]
 
 VOCABULARY = 50
 
@@ -89,6 +92,99 @@ class TinyText(Backbone):
     def lengths(self, raw: Sequence[Any]) -> np.ndarray:
         """Tokens of each sample."""
         return np.array([len(r) for r in raw])
+
+
+def tiny_vit(depth: int = 4, size: tuple[int, int] = (8, 8), outputs: int = 3, layout: str = "cls") -> ViT:
+    """A ViT of 32 channels and 2 heads on one-channel images, patches of 2 by 2, the same weights at every call.
+
+    Args:
+        depth: blocks.
+        size: rows and columns of an image.
+        outputs: width of the classifier.
+        layout: its special tokens: ``cls``, ``dist`` (a distillation token as well), ``registers``, or ``mean`` (none).
+    """
+    from timm.models.deit import VisionTransformerDistilled
+    from timm.models.vision_transformer import VisionTransformer
+
+    from eebench.backbones.vit import ViT
+
+    torch.manual_seed(0)
+    kind: type = VisionTransformerDistilled if layout == "dist" else VisionTransformer
+    special: dict[str, dict[str, Any]] = {
+        "registers": {"reg_tokens": 2},
+        "mean": {"class_token": False, "global_pool": "avg"},
+    }
+    net = kind(
+        img_size=size,
+        patch_size=2,
+        in_chans=1,
+        num_classes=outputs,
+        embed_dim=32,
+        depth=depth,
+        num_heads=2,
+        mlp_ratio=2.0,
+        **special.get(layout, {}),
+    )
+    return ViT(net)
+
+
+def tiny_text(depth: int = 4, outputs: int = 3, width: int = 16) -> TinyText:
+    """A :class:`TinyText`, the same weights at every call."""
+    torch.manual_seed(0)
+    return TinyText(outputs, depth, width)
+
+
+class TinyPyramid(Backbone):
+    """A Swin-like network: no class token; halfway the grid is halved and the channels doubled. Grid not square."""
+
+    modality = "vision"
+    mlp_ratio = 2.0
+
+    def __init__(self, outputs: int = 3) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        wide = Layout(16, prefix=0, grid=(4, 2), cls=False)
+        deep = Layout(32, prefix=0, grid=(2, 1), cls=False)
+        self.layouts = (wide, wide, deep, deep)
+        self.heads = (1, 1, 2, 2)
+        self.patch = nn.Conv2d(1, 16, 2, 2)
+        self.merge = nn.Conv2d(16, 32, 2, 2)
+        self.mix = nn.ModuleList([nn.Conv2d(a.dim, a.dim, 3, padding=1, groups=a.dim) for a in self.layouts])
+        self.head = nn.Linear(32, outputs)
+
+    def embed(self, inputs: Inputs) -> Features:
+        """Patches of 2 by 2."""
+        assert isinstance(inputs, Tensor)
+        return Features(self.patch(inputs).flatten(2).transpose(1, 2), self.layouts[0])
+
+    def block(self, number: int, features: Features) -> Features:
+        image = self.merge(features.map) if number == 3 else features.map
+        image = image + torch.tanh(self.mix[number - 1](image))
+        return Features(image.flatten(2).transpose(1, 2), self.layouts[number - 1])
+
+    def norm(self, features: Features) -> Features:
+        return features
+
+    def classify(self, features: Features) -> Tensor:
+        return self.head(features.pooled)
+
+    def plain(self, inputs: Inputs) -> Tensor:
+        features = self.embed(inputs)
+        for number in range(1, self.depth + 1):
+            features = self.block(number, features)
+        return self.classify(features)
+
+
+BACKBONES: dict[str, Callable[[int], Backbone]] = {
+    "vit": lambda outputs: tiny_vit(outputs=outputs),
+    "two prefix tokens": lambda outputs: tiny_vit(outputs=outputs, layout="dist"),
+    "registers": lambda outputs: tiny_vit(outputs=outputs, layout="registers"),
+    "no class token": lambda outputs: tiny_vit(outputs=outputs, layout="mean"),
+    "grid not square": lambda outputs: tiny_vit(size=(8, 4), outputs=outputs),
+    "pyramid": lambda outputs: TinyPyramid(outputs=outputs),
+    "text": lambda outputs: tiny_text(outputs=outputs),
+}
+"""Four blocks and everything that a method may meet, by what is special about it: outputs → backbone."""
 
 
 def tiny_backbone(kind: str, outputs: int, depth: int = 6) -> Backbone:
