@@ -95,6 +95,18 @@ Three sentences: what an exit computes, how it is trained, who stops.
 ```
 """
 
+TEST = '''"""The plugin contract, promise by promise: pytest, in this folder."""
+
+from {package} import {cls}
+
+from eebench.testing import parametrize_with_checks
+
+
+@parametrize_with_checks([{cls}(), {cls}(dropout=0.1)])
+def test_contract(check):
+    check()
+'''
+
 PROJECT = """[build-system]
 requires = ["setuptools>=77"]
 build-backend = "setuptools.build_meta"
@@ -152,9 +164,10 @@ def write_method(name: str, folder: Path, *, one_file: bool) -> list[str]:
         (package / "__init__.py").write_text(CODE.format(**words), encoding="utf-8")
         (package / "README.md").write_text(CARD.format(**words), encoding="utf-8")
         (target / "pyproject.toml").write_text(PROJECT.format(**words), encoding="utf-8")
+        (target / "test_contract.py").write_text(TEST.format(**words), encoding="utf-8")
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error.strerror}") from None
     return [
-        f"wrote {target}: {words['package']}/__init__.py, {words['package']}/README.md, pyproject.toml",
+        f"wrote {target}: {words['package']}/__init__.py, {words['package']}/README.md, pyproject.toml, test_contract.py",
         f"next: pip install -e {target} && eebench check {name}",
     ]

@@ -49,6 +49,18 @@ def test_it_passes_the_check_and_runs_beside_a_built_in_method(site, tmp_path):
     assert "stranger" in done.stdout
 
 
+def test_it_comes_with_a_test_that_passes(site, tmp_path):
+    write_method("stranger", tmp_path, one_file=False)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(site)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "vit or text"]
+    folder = tmp_path / "eebench-stranger"
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout
+
+
 def test_without_the_distribution_it_is_unknown():
     assert "stranger" not in Registry.installed().sources
 
