@@ -168,6 +168,6 @@ def write_method(name: str, folder: Path, *, one_file: bool) -> list[str]:
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error.strerror}") from None
     return [
-        f"wrote {target}: {words['package']}/__init__.py, {words['package']}/README.md, pyproject.toml, test_contract.py",
+        f"wrote {target}: __init__.py and README.md in {words['package']}/, pyproject.toml, test_contract.py",
         f"next: pip install -e {target} && eebench check {name}",
     ]
