@@ -199,7 +199,7 @@ def load(run_dir: Path) -> Record:
 
 
 def _label(cell: dict[str, Any]) -> str:
-    """``LGViT [positions=4+8]``: the title on the method's card, and the options it was asked for with."""
+    """``LGViT [blocks=4+8]``: the title on the method's card, and the options it was asked for with."""
     name, bracket, options = cell["method"].partition("[")
     title = (cell.get("card") or {}).get("title") or name
     return f"{title} {bracket}{options}".strip()

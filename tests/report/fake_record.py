@@ -7,7 +7,7 @@ from typing import Any
 
 LABELS = {
     "pabee": "PABEE",
-    "lgvit[positions=4+8]": "LGViT",
+    "lgvit[blocks=4+8]": "LGViT",
     "palbert": "PALBERT",
     "branchynet": "BranchyNet",
     "berxit": "BERxiT",

@@ -128,7 +128,7 @@ def test_the_records_own_intervals_replace_the_mean_bounds(three):
     assert not after.loc[key, "unsure_drop"]  # above zero, whatever single seeds say
     assert after.loc[key, "unsure_macs"]
     assert after.loc[key, "drop"] == before.loc[key, "drop"]
-    other = ("drop_1", "lgvit[positions=4+8]", "dynamic")
+    other = ("drop_1", "lgvit[blocks=4+8]", "dynamic")
     assert after.loc[other, "drop_low"] == before.loc[other, "drop_low"]
     assert len(after) == len(before)
 
@@ -138,7 +138,7 @@ def test_a_withheld_speed_up_is_not_made_up_from_the_times(tmp_path):
     table = compare(record).query("kind == 'dynamic'").set_index(["method", "target"])
     assert np.isnan(table.loc[("pabee", "drop_1"), "speedup_cpu"])
     assert table.loc[("pabee", "drop_1"), "withheld_cpu"] == "a busy machine"
-    assert np.isfinite(table.loc[("lgvit[positions=4+8]", "drop_1"), "speedup_cpu"])
+    assert np.isfinite(table.loc[("lgvit[blocks=4+8]", "drop_1"), "speedup_cpu"])
 
 
 def test_fixed_depths_at_exits_that_never_learnt_are_dead(large):

@@ -37,7 +37,7 @@ def test_chance_on_validation_is_told_where_it_exceeds_the_target(scene):
 def test_exits_that_never_learnt_are_named(tmp_path):
     scene = Scene(load(write_run(tmp_path / "run", 2, seeds=(0, 1), dead=2, troubles=False)))
     (note,) = first._dead(scene)
-    assert note == "Exits that never learnt more than the majority class: LGViT [positions=4+8] blocks 4, 8."
+    assert note == "Exits that never learnt more than the majority class: LGViT [blocks=4+8] blocks 4, 8."
 
 
 def test_titles_name_no_folder(scene):

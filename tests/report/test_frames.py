@@ -21,14 +21,14 @@ def change(run, **values):
 
 def test_reads_types_and_leaves_the_backbone_out(run):
     record = load(run)
-    assert record.methods == ["pabee", "lgvit[positions=4+8]"]
+    assert record.methods == ["pabee", "lgvit[blocks=4+8]"]
     assert record.points["met"].dtype == bool
     assert record.latency["noisy"].sum() == 1
     assert record.exits["exit"].dtype.kind == "i"
     assert record.seeds == [0]
     assert record.depth == 12
     assert record.devices == ["cpu"]
-    assert {cell["method"] for cell in record.cells} == {"pabee", "lgvit[positions=4+8]", "text_only"}
+    assert {cell["method"] for cell in record.cells} == {"pabee", "lgvit[blocks=4+8]", "text_only"}
     assert record.exits["live"].dtype == bool
     assert {"summary", "reliability", "conformal", "shares", "pairs", "tiers", "training"} <= set(record.tables)
     assert record.targets == ["drop_1", "macs_75", "macs_50", "macs_25"]
@@ -39,7 +39,7 @@ def test_reads_types_and_leaves_the_backbone_out(run):
 def test_labels_are_titles_with_options_and_never_shared(run):
     record = load(run)
     assert record.labels["pabee"] == "PABEE"
-    assert record.labels["lgvit[positions=4+8]"] == "LGViT [positions=4+8]"
+    assert record.labels["lgvit[blocks=4+8]"] == "LGViT [blocks=4+8]"
     assert record.labels["text_only"] == "text_only"
     cells = json.loads((run / "run.json").read_text())["cells"]
     for cell in cells:

@@ -88,7 +88,7 @@ def test_methods_that_ship_can_be_told_apart_without_colour():
 
 
 def test_variants_share_a_colour_and_no_two_a_marker():
-    names = ["lgvit", "lgvit[positions=4+8]", "lgvit[positions=3+6]", *(f"plugin_{i}" for i in range(8))]
+    names = ["lgvit", "lgvit[blocks=4+8]", "lgvit[blocks=3+6]", *(f"plugin_{i}" for i in range(8))]
     found = looks.looks(names, {name: name for name in names})
     assert len({found[name].colour for name in names[:3]}) == 1
     assert len({look.marker for look in found.values()}) == len(names)
