@@ -21,6 +21,7 @@ BENCHMARKS = {
     "single": "batch 1 against a straight line of the same modules",
     "batch": "batch 64 with rows leaving, against the MACs",
     "intervals": "coverage of the speed-ups' intervals",
+    "busy": "speed-ups beside two busy processes, against the quiet machine",
     "malloc": "page faults with freed memory held and given back",
     "replay": "a hundred knob values over a stored trace",
     "curves": "trace and whole curve of every method, over one pass",

@@ -16,16 +16,17 @@ from eebench.parts import LinearExit
 __all__ = ["early_exit", "images", "only_sure_at", "straight_line"]
 
 
-def early_exit(name: str, classes: int, every: int = 1) -> EarlyExitModel:
+def early_exit(name: str, classes: int, every: int = 1, **options: Any) -> EarlyExitModel:
     """A ViT with linear exits (LayerNorm, Linear) behind its blocks but the last, random weights, in eval mode.
 
     Args:
         name: of the backbone.
         classes: K.
         every: how many blocks from exit to exit.
+        **options: of the backbone: image size, patch size, channels.
     """
     torch.manual_seed(0)
-    backbone = backbones.create(name, outputs=classes)
+    backbone = backbones.create(name, outputs=classes, **options)
     exits = {b: LinearExit(backbone.layouts[b - 1], classes, norm=True) for b in range(every, backbone.depth, every)}
     return EarlyExitModel(backbone, {**exits}).eval().requires_grad_(False)
 

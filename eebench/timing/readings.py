@@ -9,13 +9,18 @@ import numpy as np
 
 from eebench.measure.timings import Strata, split_mean
 
-__all__ = ["CPU", "WALL", "Timing"]
+__all__ = ["CPU", "WALL", "Timing", "parted"]
 
 WALL, CPU = "wall", "cpu"
 APART = 0.05
 """Wall clock above CPU time, as a share of it, from which on it measures who else used the machine."""
 SLACK_MS = 0.02  # between two clocks' readings, whatever the length of the inference
 MANY = 0.1  # share of samples that may have been interrupted most of the time
+
+
+def parted(wall_ms: np.ndarray | float, cpu_ms: np.ndarray | float) -> np.ndarray | bool:
+    """Whether the wall clock of one batch, or of each of some, is clearly above its CPU time."""
+    return wall_ms > (1 + APART) * cpu_ms + SLACK_MS
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Timing:
     size: int = 1  # samples a batch
     cpu_counts: bool = False
     crowded: np.ndarray | None = None  # (rounds,) others used cores that this needed; None: nobody looked
+    again_ms: np.ndarray | None = None  # (rounds, batches) CPU time of a second run of what was interrupted, or NaN
     switches: np.ndarray | None = None  # (rounds, batches, 2) context switches, voluntary and not; None: not counted
     device_ms: np.ndarray | None = None  # CUDA events; None on the CPU
     syncs: float | None = None  # host synchronisations a sample; None on the CPU
@@ -52,7 +58,7 @@ class Timing:
     @property
     def interrupted(self) -> np.ndarray:
         """(rounds, batches) bool: was the work kept from the processor? Then the wall clock says nothing about it."""
-        apart = self.wall_ms * self.size > (1 + APART) * self.cpu_ms * self.size + SLACK_MS
+        apart = np.asarray(parted(self.wall_ms * self.size, self.cpu_ms * self.size))
         if self.cpu_counts:
             return apart
         found = np.zeros(self.wall_ms.shape, dtype=bool)
@@ -74,12 +80,12 @@ class Timing:
     def times(self, basis: str) -> np.ndarray:
         """(batches,) each one's time: the median over rounds, which what interrupted one of them does not move.
 
-        CPU time is taken over the rounds in which nothing interrupted it, where there are any: work that comes back to
-        the processor finds the caches full of somebody else's.
+        CPU time is taken over the readings that nothing interrupted, where there are any, a second run's included: work
+        that comes back to the processor finds the caches full of somebody else's.
         """
         if basis == WALL:
             return np.median(self.wall_ms, 0)
-        kept = np.where(self.interrupted, np.nan, self.cpu_ms)
+        kept = np.where(self.interrupted, np.nan if self.again_ms is None else self.again_ms, self.cpu_ms)
         undisturbed = ~np.isnan(kept).all(0)
         found = np.median(self.cpu_ms, 0)
         found[undisturbed] = np.nanmedian(kept[:, undisturbed], 0)

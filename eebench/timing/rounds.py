@@ -10,6 +10,7 @@ Beside the wall clock stand CPU time and context switches of every batch. Raw re
 from __future__ import annotations
 
 import gc
+import math
 import warnings
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,10 +23,12 @@ import torch
 from eebench.api import Inputs
 from eebench.engine.model import Decision
 from eebench.timing.clocks import Clocks, Stopwatch
-from eebench.timing.readings import Timing
+from eebench.timing.readings import Timing, parted
 
 __all__ = ["TURN", "Contender", "Key", "Rounds", "answers_of", "time_rounds"]
 
+AGAIN = 2  # times that interrupted work is run again at once
+SLICE_MS = 3.0  # about what a scheduler gives a process before it looks for another
 TURN = 8  # batches a contender runs before it is the next one's turn
 
 Key = tuple[str, str, str, int, str]
@@ -73,6 +76,7 @@ class _Kept:
     wall: list[list[float]] = field(default_factory=list)
     cpu: list[list[float]] = field(default_factory=list)
     switches: list[list[tuple[int, int]]] = field(default_factory=list)
+    again: list[list[float]] = field(default_factory=list)
     device: list[list[float]] = field(default_factory=list)
     waits: list[list[np.ndarray]] = field(default_factory=list)
     exits: list[list[np.ndarray]] = field(default_factory=list)
@@ -81,7 +85,7 @@ class _Kept:
     syncs: float | None = None
 
     def columns(self) -> list[list[list[Any]]]:
-        return [self.wall, self.cpu, self.switches, self.device, self.waits, self.exits, self.answers]
+        return [self.wall, self.cpu, self.switches, self.again, self.device, self.waits, self.exits, self.answers]
 
 
 def time_rounds(
@@ -187,8 +191,23 @@ class _Work:
             kept.device[-1].append(begin.elapsed_time(end))
         if before is not None and after is not None:
             kept.switches[-1].append((after[0] - before[0], after[1] - before[1]))
+        if self.counts:
+            kept.again[-1].append(self._again(contender, inputs, ids, kept.wall[-1][-1], kept.cpu[-1][-1]))
         decided = [] if watch is None else [((w - wall) / 1e6, (c - cpu) / 1e6) for w, c in watch.stamps]
         return result, decided
+
+    def _again(self, contender: Contender, inputs: Inputs, ids: torch.Tensor, wall_ms: float, cpu_ms: float) -> float:
+        """CPU time of running it again where it was interrupted and fits into a time slice, or NaN."""
+        clocks = self.clocks
+        for _ in range(AGAIN if contender.stopwatch is None and cpu_ms <= SLICE_MS else 0):
+            if not parted(wall_ms, cpu_ms):
+                break
+            cpu, wall = clocks.cpu(), clocks.wall()
+            contender.run(inputs, ids)
+            wall_ms, cpu_ms = (clocks.wall() - wall) / 1e6, (clocks.cpu() - cpu) / 1e6
+            if not parted(wall_ms, cpu_ms):
+                return cpu_ms
+        return math.nan
 
     def _look(self, kept: _Kept, result: Decision, decided: _Stamps | None, back: int) -> None:
         """Where the samples stopped, what they were answered and when; ``back``: whose readings, from the end."""
@@ -219,6 +238,7 @@ class _Work:
             size,
             self.counts,
             np.array(kept.crowded),
+            None if (again := array(kept.again)) is None else again / size,
             array(kept.switches),
             None if device is None else device / size,
             kept.syncs,

@@ -85,7 +85,8 @@ def test_on_a_gpu_the_host_must_have_been_pushed_aside():
 
 def test_summary_of_device_times_and_switches():
     switches = np.array([[[1, 2], [0, 0], [0, 3]]] * 2)
-    found = Timing(np.ones((2, 3)), np.ones((2, 3)), 2, False, None, switches, np.full((2, 3), 0.25), 1.5).summary(WALL)
+    found = Timing(np.ones((2, 3)), np.ones((2, 3)), 2, switches=switches, device_ms=np.full((2, 3), 0.25), syncs=1.5)
+    found = found.summary(WALL)
     assert (found["device_ms"], found["syncs"]) == (0.25, 1.5)
     assert found["switches"] == 1  # six in three batches of two
 

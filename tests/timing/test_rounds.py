@@ -89,13 +89,27 @@ def test_times_are_milliseconds_a_sample_by_round_and_batch(clocks):
 
 
 def test_what_kept_the_work_from_the_processor_is_in_the_wall_clock_alone(clocks):
-    interrupted = clocks.contender("a", constant(2), away=lambda call: 6.0 if call == 3 else 0.0)
+    interrupted = clocks.contender("a", constant(2), away=lambda call: 6.0 if call >= 3 else 0.0)
     (found,) = once([interrupted], clocks, warm_up=0)
     np.testing.assert_allclose(found.wall_ms, [[2, 2, 8]])
     np.testing.assert_allclose(found.cpu_ms, [[2, 2, 2]])
     np.testing.assert_array_equal(found.switches, [[[0, 0], [0, 0], [0, 1]]])
     assert found.cpu_counts
     np.testing.assert_array_equal(found.interrupted, [[False, False, True]])
+
+
+def test_interrupted_work_that_fits_into_a_time_slice_is_run_again_at_once(clocks):
+    costs = {3: 2.6, 4: 2.4, 5: 2.0}  # the third is interrupted, and once more; the third time nothing comes between
+    contender = clocks.contender("a", lambda call: costs.get(call, 2), away=lambda call: 6.0 if call in (3, 4) else 0)
+    (found,) = once([contender], clocks, warm_up=0)
+    np.testing.assert_allclose(found.cpu_ms, [[2, 2, 2.6]])
+    np.testing.assert_allclose(found.again_ms, [[np.nan, np.nan, 2.0]])
+    np.testing.assert_allclose(found.times("cpu"), [2, 2, 2])
+    assert len(clocks.diary) == 1 + 3 + 2
+    long = clocks.contender("b", constant(20), batches=1, away=lambda call: 6.0)
+    (found,) = once([long], clocks, warm_up=0)
+    assert np.isnan(found.again_ms).all()
+    assert sum(name == "b" for name, _, _ in clocks.diary) == 2
 
 
 @pytest.mark.parametrize(("threads", "fine"), [(2, True), (1, False)])

@@ -90,6 +90,14 @@ def test_what_the_work_left_out_does_not_explain_is_no_finding(mine, shows):
         assert found.withheld == f"measured {4 / mine:.2f}x, but the work left out explains 2.55x"
 
 
+@pytest.mark.parametrize(("mine", "shows"), [(1.55, True), (1.45, False)])
+def test_less_is_let_pass_where_others_used_the_machine(mine, shows):
+    times = times_of(path(8.0, cpu=4.0), path(mine), Expected(2.55))  # 2.58 and 2.76
+    found = times.speedup("ours", "cpu", "drop_1")
+    assert found.basis == CPU
+    assert (found.withheld == "") is shows
+
+
 def replayed(shares, bound=math.inf):
     exits = np.repeat([0, 1, 2], np.round(np.array(shares) * 1000).astype(int))
     return Expected(bound, exits, np.zeros(1000, dtype=int), BLOCKS)
@@ -186,6 +194,9 @@ def test_few_turns_have_no_interval_and_are_judged_by_their_rounds():
 
     found = shown(times_of(few(4.0, 2), few(1.6, 2)))
     assert math.isnan(found.interval.low)
+    beside = few(4.0, 2)
+    beside.wall_ms[:] *= 2
+    assert not withheld(times_of(beside, few(1.6, 2)), "so few samples do not say").again
     strayed = few(np.array([[1.6], [2.4]]), 2)
     withheld(times_of(few(4.0, 2), strayed), "noisy: its 2 rounds stray")
 
