@@ -7,6 +7,7 @@ speed-ups were once estimated, from the very readings of the busy machine: the w
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -60,7 +61,11 @@ def run(settings: Settings) -> Iterator[Result]:
         detail = {"quiet": round(true, 3), "quiet_withheld": quiet.withheld, "basis": busy.basis}
         detail |= {"explained": round(entrants[1].expected[path].bound, 3)}
         yield Result(
-            "busy", f"{case}: off by, before", abs(once / true - 1), "of quiet", detail=detail | {"busy": once}
+            "busy",
+            f"{case}: off by, before",
+            abs(once / true - 1),
+            "of quiet",
+            detail=detail | {"busy": round(once, 3)},
         )
         now = busy.interval.estimate
         detail |= {"busy": round(now, 3), "withheld": busy.withheld}
@@ -119,8 +124,12 @@ def _time(entrants: list[Entrant], digits: Data, settings: Settings) -> Times:
 @contextlib.contextmanager
 def _busy(number: int) -> Iterator[None]:
     """So many processes that compute without rest meanwhile."""
-    work = "import torch\ntorch.set_num_threads(1)\na = torch.randn(256, 256)\nwhile True: a @ a"
-    workers = [subprocess.Popen([sys.executable, "-c", work]) for _ in range(number)]
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    work = "import os, sys, torch\nif sys.argv[1:]: os.sched_setaffinity(0, {int(sys.argv[1])})\n"
+    work += "torch.set_num_threads(1)\na = torch.randn(256, 256)\nwhile True: a @ a"
+    # One a core: left to itself the scheduler may put all of them on one, and what is timed has the other for itself.
+    where = [[str(cores[i % len(cores)])] if cores else [] for i in range(number)]
+    workers = [subprocess.Popen([sys.executable, "-c", work, *core]) for core in where]
     try:
         neighbours = machine.Neighbours()
         for _ in range(60):
