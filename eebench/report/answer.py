@@ -63,8 +63,13 @@ def answer(race: Race, write: Writer) -> Answer:
 def _deciding_pays(race: Race, rule: Any, simple: Any) -> bool:
     """Whether the rule is clearly ahead, or level in speed and clearly better in score.
 
-    Where a cost is the target, the record's own comparison with the static frontier at equal MACs counts as well.
+    The record's own comparison with the static frontier at equal MACs speaks as well: against a rule that is clearly
+    below it, and where a cost is the target for one that is clearly above.
     """
+    if rule["over_frontier_high"] < 0:  # at its own MACs, what decides nothing scores clearly more
+        return False
+    if race.by_score and race.better(simple, rule):
+        return False
     if race.by_score and rule["over_frontier"] > 0 and not rule["unsure_over_frontier"]:
         return True
     return race.beats(rule, simple) or (race.better(rule, simple) and not race.faster(simple, rule))
@@ -112,7 +117,7 @@ def _rule_wins(race: Race, write: Writer, rule: Any, rules: Sequence[Any], simpl
         losses = sorted(row["drop"] for row in rules)
         span = f"{write.change(losses[-1])} to {write.change(losses[0])}"
         low, high = plain_interval(race.record)
-        first = "Cheapest" if race.clock == "macs" else "Fastest"
+        first = "Highest score" if race.by_score else "Cheapest" if race.clock == "macs" else "Fastest"
         sentence = f"Cannot tell which exit rule is best. {first}: {sentence}"
         rest = (
             f"Why: they change the score by {span} points, less than the plain backbone's own is known"

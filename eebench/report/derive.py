@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 
 from eebench.measure import pareto_front
-from eebench.report.frames import BACKBONE, Record
+from eebench.report.frames import BACKBONE, STATIC, Record
+from eebench.report.statics import static_points
 from eebench.report.targets import target
+from eebench.schema import static_label
 
 __all__ = ["DEAD", "aggregate", "compare", "overlaps", "reached", "timed_points"]
 
@@ -44,7 +46,8 @@ def timed_points(record: Record) -> pd.DataFrame:
     unless its speed-up was withheld.
     """
     plain = [record.plain.assign(target=name, met=True) for name in record.targets]
-    points = pd.concat([*plain, record.points], ignore_index=True)
+    told = record.points[record.points["kind"] != "static"]
+    points = pd.concat([*plain, static_points(record), told], ignore_index=True)
     block = pd.to_numeric(points["knob"], errors="coerce")
     number = block.fillna(0).astype(int).astype(str)
     kind = points["kind"]
@@ -56,6 +59,8 @@ def timed_points(record: Record) -> pd.DataFrame:
         times = record.single[record.single["device"] == device]
         names = {time: f"{short}_{time}" for time in _TIMES} | {"noisy": f"{short}_noisy"}
         times = times.rename(columns=names)[["method", "seed", "path", *names.values()]]
+        of_static = times["method"] == STATIC
+        times = times.assign(method=times["method"].where(~of_static, [_static(path) for path in times["path"]]))
         points = points.merge(times.drop_duplicates(["method", "seed", "path"]), "left", ["method", "seed", "path"])
         whole = times[(times["path"] == "plain") & (times["method"] == BACKBONE)].set_index("seed")
         ratio = points["seed"].map(whole[f"{short}_mean_ms"]) / points[f"{short}_mean_ms"]
@@ -63,6 +68,12 @@ def timed_points(record: Record) -> pd.DataFrame:
         points[f"speedup_{short}"] = points[f"speedup_{short}"].fillna(ratio.where(~withheld))
     points["dead_share"] = points["dead_share"].fillna(_dead_exit(record, points))
     return points
+
+
+def _static(path: str) -> str:
+    """The label of the static model behind a timed path; nothing for other paths."""
+    blocks = path.removeprefix("blocks_")
+    return static_label(int(blocks)) if blocks.isdigit() else ""
 
 
 def _dead_exit(record: Record, points: pd.DataFrame) -> pd.Series:
@@ -124,7 +135,8 @@ def compare(record: Record) -> pd.DataFrame:
     table = _headlines(record, aggregate(timed_points(record)))
     if table.empty:
         return table
-    place = {m: i for i, m in enumerate((BACKBONE, *record.statics, *record.methods))}
+    statics = table.loc[table["kind"] == "static"].sort_values("gmacs", kind="stable")["method"].unique()
+    place = {m: i for i, m in enumerate((BACKBONE, *statics, *record.methods))}
     targets = {name: i for i, name in enumerate(record.targets)}
     order = pd.DataFrame(
         {

@@ -206,9 +206,9 @@ def _label(cell: dict[str, Any]) -> str:
 
 
 def _static_label(method: str) -> str:
-    """``static, 3 blocks`` for the cell ``static[blocks=3]``."""
+    """``static model, 3 blocks`` for the cell ``static[blocks=3]``."""
     blocks = method.partition("=")[2].rstrip("]")
-    return f"static, {blocks} block{'' if blocks == '1' else 's'}"
+    return f"static model, {blocks} block{'' if blocks == '1' else 's'}"
 
 
 def _run_json(run_dir: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def trust(race: Race, best: Any, tied: Sequence[Any]) -> str:
     """
     parts = [_samples(race.record)]
     if best is not None:
-        parts += [_ties(race, tied), _scores(race, best)]
+        parts += [_ties(race, tied), _frontier(race, best), _scores(race, best)]
     parts += [_clock(race), _dead(race)]
     if race.record.run["spec"].get("budget") == "quick":
         parts.append("Budget quick: a first look.")
@@ -40,7 +40,7 @@ def names(rows: Sequence[Any], record: Record) -> tuple[str, ...]:
 def _name(row: Any, record: Record) -> str:
     if row["kind"] == "fixed":
         return f"{record.labels[row['method']]} cut at block {knob(row)}"
-    return f"a static model of {knob(row)} blocks" if row["kind"] == "static" else str(row["label"])
+    return str(row["label"])
 
 
 def _samples(record: Record) -> str:
@@ -57,6 +57,17 @@ def _ties(race: Race, tied: Sequence[Any]) -> str:
     if not tied:
         return f"Nothing is tied with it{what}."
     return f"Tied with it{what}: {listed(names(tied, race.record))}."
+
+
+def _frontier(race: Race, best: Any) -> str:
+    """What deciding adds over everything that decides nothing, at equal MACs: the record's own comparison."""
+    value = best["over_frontier"]
+    if best["kind"] != "dynamic" or not math.isfinite(value):
+        return ""
+    ends = [f"{100 * best[f'over_frontier_{end}']:+.1f}".replace("-", "−") for end in ("low", "high")]
+    unsure = ", n.s." if best["unsure_over_frontier"] else ""
+    change = f"{100 * value:+.1f}".replace("-", "−")
+    return f"At equal MACs, over static models and fixed depths: {change} points{unsure} [{ends[0]}, {ends[1]}]."
 
 
 def _scores(race: Race, best: Any) -> str:

@@ -19,7 +19,8 @@ ROW: dict[str, Any] = {
     "speedup_layers": 2.4, "speedup_macs": 2.2, "speedup_macs_low": 2.1, "speedup_macs_high": 2.3,
     "speedup_cpu": 2.0, "speedup_cpu_low": 1.9, "speedup_cpu_high": 2.1, "speedup_gpu": NAN, "speedup_gpu_low": NAN,
     "speedup_gpu_high": NAN, "withheld_cpu": "", "withheld_gpu": "", "over_frontier": NAN,
-    "unsure_over_frontier": False, "gmacs": 0.005, "mean_exit": 5.0,
+    "over_frontier_low": NAN, "over_frontier_high": NAN, "unsure_over_frontier": False,
+    "gmacs": 0.005, "mean_exit": 5.0,
 }  # fmt: skip
 PLAIN = ROW | {
     "kind": "plain", "method": "backbone", "label": "plain backbone", "score": 0.95, "drop": 0.0, "drop_low": 0.0,
@@ -46,7 +47,7 @@ def fixed(method: str, block: int, speed: float, drop: float = 0.006, **more: An
 def static(blocks: int, speed: float, drop: float = 0.006, **more: Any) -> dict[str, Any]:
     """A smaller model."""
     which = {"kind": "static", "knob_name": "blocks", "knob": blocks, "knob_min": blocks, "knob_max": blocks}
-    return rule("static", speed, drop, **(which | more))
+    return rule(f"static[blocks={blocks}]", speed, drop, **(which | more))
 
 
 def race(

@@ -30,7 +30,7 @@ def test_a_rule_that_pays():
 
 def test_a_static_model_or_a_fixed_depth_that_is_faster_wins():
     found = of(PAYS, static(3, 6.0, drop=0.002))
-    assert (found.kind, found.best) == ("simple", ("static", "static"))
+    assert (found.kind, found.best) == ("simple", ("static[blocks=3]", "static"))
     assert found.sentence.startswith("No exit rule pays here. Instead, train a model of 3 blocks alone: 6.00× as fast")
     assert "The best rule, SDN at patience 4, gives only 4.00× with at most 1 point lost." in found.trust
     found = of(PAYS, fixed("pabee", 2, 6.0))
@@ -196,6 +196,22 @@ def test_where_a_cost_is_the_target_the_score_decides():
         rule("sdn", 2.0, drop=0.001, half=0.01, **at, **frontier), fixed("sdn", 5, 2.5, drop=0.002, half=0.01, **at)
     )
     assert told.kind == "rule"  # the record's own comparison with the static frontier at equal MACs
+
+
+def test_a_rule_clearly_below_the_static_frontier_never_pays():
+    below = {"over_frontier": -0.01, "over_frontier_low": -0.02, "over_frontier_high": -0.001}
+    found = of(PAYS | below, fixed("sdn", 4, 2.0))
+    assert (found.kind, found.best) == ("simple", ("sdn", "fixed"))
+    assert "gives 4.00×" in found.trust
+    level = {
+        "over_frontier": -0.01,
+        "over_frontier_low": -0.02,
+        "over_frontier_high": 0.001,
+        "unsure_over_frontier": True,
+    }
+    found = of(PAYS | level, fixed("sdn", 4, 2.0))
+    assert found.kind == "rule"
+    assert "At equal MACs, over static models and fixed depths: −1.0 points, n.s. [−2.0, +0.1]." in found.trust
 
 
 def test_no_method_has_a_result():

@@ -174,11 +174,11 @@ def test_tiers_and_pairs_are_shown(large):
 
 def test_static_models_and_training_costs_are_shown(large):
     labels = [row.cells[0].text for row in comparison.target_table(large, "macs_50").rows]
-    assert "static model" in [label.removesuffix(" †") for label in labels]
+    assert "static model, 3 blocks" in [label.removesuffix(" †") for label in labels]
     static = next(r for r in comparison.target_table(large, "macs_50").rows if r.cells[0].text.startswith("static"))
     assert static.cells[1].text.startswith("blocks ")
     table = next(t for t in tables(details.costs(large, DRAWN).blocks) if t.id == "training-cost")
-    assert cell(table, "static, 3 blocks", "Training, s").text == "33"
+    assert cell(table, "static model, 3 blocks", "Training, s").text == "33"
 
 
 def test_knob_tables_keep_what_validation_chose(scene):

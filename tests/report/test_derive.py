@@ -105,11 +105,13 @@ def test_stars_are_the_front_by_brute_force(large):
 
 def test_static_models_are_timed_at_their_own_path(large):
     rows = large.seeds[large.seeds["kind"] == "static"]
-    assert len(rows) == 3 * 4  # seeds, targets
+    assert len(rows) == 2 * 3 * 4  # models, seeds, targets
     times = large.record.single.set_index(["method", "seed", "device", "path"])["mean_ms"]
     for _, row in rows.iterrows():
+        assert row["method"] == f"static[blocks={row['knob']:.0f}]"
         assert row["cpu_mean_ms"] == times[("static", row["seed"], "cpu", f"blocks_{row['knob']:.0f}")]
-    assert set(large.table.loc[large.table["kind"] == "static", "label"]) == {"static model"}
+    labels = large.table.loc[large.table["kind"] == "static", "label"]
+    assert set(labels) == {"static model, 3 blocks", "static model, 6 blocks"}
 
 
 def test_the_records_own_intervals_replace_the_mean_bounds(three):

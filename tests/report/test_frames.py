@@ -71,7 +71,7 @@ def test_static_models_are_no_methods(tmp_path):
     record = load(write_run(tmp_path / "run", 1, seeds=(0, 1), statics=(6, 3), troubles=False))
     assert record.methods == ["pabee"]
     assert record.statics == ["static"]
-    assert (record.labels["static"], record.labels["static[blocks=3]"]) == ("static model", "static, 3 blocks")
+    assert (record.labels["static"], record.labels["static[blocks=3]"]) == ("static model", "static model, 3 blocks")
     assert {cell["method"] for cell in record.cells} == {"pabee"}
     assert set(record.table("shares")["split"]) == {"test"}
 

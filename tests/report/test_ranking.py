@@ -26,7 +26,7 @@ def test_order_is_by_speed_among_those_who_kept_the_target():
     order = [row["method"] for _, row in found.ordered(("dynamic",)).iterrows()]
     assert order == ["sdn", "pabee", "ztw", "pcee", "berxit", "palbert"]  # the withheld one is last, whatever its MACs
     assert names(found.shown())[:4] == [
-        ("sdn", "dynamic"), ("sdn", "fixed"), ("pabee", "dynamic"), ("static", "static")
+        ("sdn", "dynamic"), ("sdn", "fixed"), ("pabee", "dynamic"), ("static[blocks=6]", "static")
     ]  # fmt: skip
     assert ("pabee", "fixed") not in names(found.shown())  # of the fixed depths only the best is a row of its own
     assert found.simple()["method"] == "sdn"

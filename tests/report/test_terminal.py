@@ -55,7 +55,7 @@ def test_twelve_rows_in_the_pages_order_and_the_answer_last(twelve):
     start = next(i for i, line in enumerate(lines) if line.startswith("method")) + 1
     shown = lines[start : start + 12]
     assert all(label in line for label, line in zip(expected, shown, strict=True))
-    assert "3 more rows, baselines and bounds: in the report" in lines[start + 12]
+    assert "4 more rows, baselines and bounds: in the report" in lines[start + 12]
     unbroken = printed(twelve, 80, terminal=False).splitlines()
     assert unbroken[-2:] == [scene.answer.sentence, scene.answer.trust]  # a pipe gets whole sentences
     assert " ".join(text.split()).endswith(" ".join(scene.answer.trust.split()))

@@ -71,6 +71,7 @@ eebench.explore = () => {
     const swatch = Plot.plot({ className: "plot-figure", width: 14, height: 14, axis: null, margin: 0,
       marks: [Plot.dot([[7, 7]], { r: 6, fill: method.colour ?? ink, frameAnchor: "middle" })] });
     swatch.setAttribute("aria-hidden", "true");
+    for (const group of swatch.querySelectorAll("g[aria-label]")) group.removeAttribute("aria-label");
     chips.append(element("label", { className: "chip" }, tick, swatch, method.label));
   }
   const canvas = element("div", { className: "canvas", tabIndex: 0 });
@@ -131,6 +132,8 @@ eebench.explore = () => {
     ];
     const figure = Plot.plot({ className: "plot-figure", width: Math.max(560, Math.min(1080, root.clientWidth || 1080)), height: 420, marginLeft: 52, marginBottom: 40,
       x: { label: text, labelAnchor: "center" }, y: { label: upText, reverse: y === "lost", ...domain }, marks, ariaLabel: `${upText} against ${text}` });
+    figure.setAttribute("role", "img");
+    for (const group of figure.querySelectorAll("g[aria-label]")) group.removeAttribute("aria-label");
     canvas.replaceChildren(figure);
   };
 

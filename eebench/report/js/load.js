@@ -12,6 +12,7 @@
       document.head.append(script);
     }
     eebench.explore();
+    eebench.again();
   } catch (error) {
     if (fallback) fallback.hidden = false;
     console.error(error);

@@ -27,7 +27,7 @@ const eebench = (() => {
     if (!goal) return;
     for (let fold = goal.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
     if (goal.closest("[data-choice][hidden]")) eebench.choose?.(goal.closest("[data-choice]").dataset.choice);
-    goal.scrollIntoView({ behavior: smooth ? "smooth" : "auto" });
+    goal.scrollIntoView({ behavior: smooth ? "smooth" : "instant" });
   };
   addEventListener("click", (event) => {
     const link = event.target.closest?.('a[href^="#"]');
@@ -41,7 +41,11 @@ const eebench = (() => {
     document.getElementById(place)?.focus({ preventScroll: true });
   });
   addEventListener("popstate", () => { [place] = split(); reveal(false); });
-  addEventListener("load", () => reveal(false));
+  // Once more when the interactive part has grown above it, unless the reader has gone elsewhere by then.
+  let moved = false;
+  for (const kind of ["wheel", "touchstart", "keydown", "pointerdown"]) addEventListener(kind, () => { moved = true; }, { once: true, passive: true });
+  const again = () => { if (!moved) reveal(false); };
+  addEventListener("load", again);
 
   // Light, dark, or as the system has it.
   const themes = ["auto", "light", "dark"];
@@ -54,5 +58,5 @@ const eebench = (() => {
   show(select.value);
   document.querySelector("header").append(element("div", { className: "tools" }, control("Theme", select)));
   document.documentElement.classList.add("js");
-  return { state, remember, element, control };
+  return { state, remember, element, control, again };
 })();

@@ -127,7 +127,7 @@
     const more = element("button", { type: "button" });
     const show = () => {
       const wanted = (state.get("filter") ?? "").toLowerCase().split(/[\s,]+/).filter(Boolean);
-      const columns = new Set((state.get("columns") ?? "").split(",").filter(Boolean));
+      const columns = new Set((state.get("columns") ?? "").split("|").filter(Boolean));
       heads.forEach((th, i) => {
         const on = (th.dataset.extra === undefined) !== columns.has(label(th));
         for (const row of table.rows) if (!row.classList.contains("head")) row.cells[i].hidden = i > 0 && !on;
@@ -176,9 +176,9 @@
       const name = label(th);
       const box = element("input", { type: "checkbox" });
       box.addEventListener("change", () => {
-        const columns = new Set((state.get("columns") ?? "").split(",").filter(Boolean));
+        const columns = new Set((state.get("columns") ?? "").split("|").filter(Boolean));
         columns.has(name) ? columns.delete(name) : columns.add(name);
-        remember("columns", [...columns].join(","));
+        remember("columns", [...columns].join("|"));
         redo();
       });
       list.append(element("label", {}, box, " " + name));
