@@ -41,6 +41,7 @@ def explorer_json(scene: Scene) -> str:
         "statics": [_method(scene, name, "static") for name in record.statics],
         "targets": {name: target(name).title for name in record.targets},
         "main": scene.main,
+        "margin": bool((record.points["choose"] == "upper").any()),
     }
     text = json.dumps(_short(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")

@@ -48,6 +48,7 @@ def overview(scene: Scene, lines: Lines, cost: str, medium: Medium) -> Plot:
             _marks(axes, scene, method, look, cost, s)
         tips += _tips(axes, scene, method, cost)
     _trivial(axes, scene, lines, cost, s)
+    named = _answer_ring(axes, scene, cost, s)
     _limits(axes, scene, cost)
     for method in shown:
         end = _label_place(axes, scene, method, cost)
@@ -57,7 +58,7 @@ def overview(scene: Scene, lines: Lines, cost: str, medium: Medium) -> Plot:
     axes.set_xlabel(axis_name(scene, cost))
     axes.set_ylabel(f"test {scene.write.score_name}")
     figure.legend(
-        handles=_keys(scene, lines, cost, len(shown) < len(scene.series)), loc="lower left", ncols=2 if narrow else 6,
+        handles=[*_keys(scene, lines, cost, len(shown) < len(scene.series)), *named], loc="lower left", ncols=2 if narrow else 7,
         bbox_to_anchor=(0.01, 0.0), columnspacing=1.1, handlelength=1.8, fontsize=medium.size * 0.9,
     )  # fmt: skip
     return Plot(figure, tips)
@@ -135,6 +136,23 @@ def _trivial(axes: Axes, scene: Scene, lines: Lines, cost: str, s: float) -> Non
     plain = scene.points("plain", BACKBONE)
     place = scaled(scene, cost, plain[COSTS[cost][0]].iloc[:1])
     axes.plot(place, 100 * plain["score"].iloc[:1], "*", color=INK, markersize=13 * s, zorder=7)
+
+
+def _answer_ring(axes: Axes, scene: Scene, cost: str, s: float) -> list[Line2D]:
+    """A ring around what the answer names, whatever kind it is, and its entry in the legend."""
+    best, column = scene.answer.best, COSTS[cost][0]
+    if best is None or best[1] == "plain":
+        return []
+    points = scene.points(best[1], best[0])
+    points = points[points["target"] == scene.main].dropna(subset=[column])
+    if points.empty:
+        return []
+    row = points.iloc[0]
+    ring: dict[str, Any] = {
+        "marker": "o", "linestyle": "", "markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 1.5 * s,
+    }  # fmt: skip
+    axes.plot(scaled(scene, cost, [row[column]]), [100 * row["score"]], markersize=17 * s, zorder=8, **ring)
+    return [Line2D([], [], markersize=10 * s, label="named in the answer", **ring)]
 
 
 def floor(scene: Scene, cost: str) -> float:

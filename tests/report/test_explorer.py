@@ -68,6 +68,7 @@ def test_values_are_the_records(large):
     assert [(m["id"], m["knob"]) for m in data["statics"]] == [("static", "blocks")]
     assert data["statics"][0]["seeds"][0]["knob"] in ([3, 6], [3], [6])
     assert len(data["plain"]["seeds"]) == 3
+    assert data["margin"] is False
 
 
 def test_names_from_outside_cannot_end_the_script(scene):

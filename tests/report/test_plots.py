@@ -76,6 +76,16 @@ def test_what_the_answer_names_is_in_colour(large):
         assert best[0] in overview.emphasised(large, Lines(large), "macs")
 
 
+@pytest.mark.parametrize("cost", ["macs", "cpu", "gpu"])
+def test_a_ring_is_around_what_the_answer_names(large, cost):
+    method, kind = large.answer.best
+    (axes,) = overview.overview(large, Lines(large), cost, PAGE).figure.axes
+    (ring,) = xy(axes, markersize=17)
+    row = large.points(kind, method).set_index("target").loc["drop_1"]
+    column = overview.COSTS[cost][0]
+    np.testing.assert_allclose(ring[0], [(1000 if cost == "macs" else 1) * row[column], 100 * row["score"]])
+
+
 def test_labels_do_not_overlap(large):
     figure = overview.overview(large, Lines(large), "cpu", PAGE).figure
     figure.canvas.draw()

@@ -195,7 +195,7 @@ eebench.explore = () => {
     const made = element("table", { id: "explored" }, head, body);
     place.replaceChildren(made);
     const first = rows.find(([, row]) => row);
-    words.textContent = first ? `${first[0].label} comes first: ${fixed(100 * first[1].score, data.digits)} ${data.unit}, ${fixed(first[1].speed, 2)}× (a point chosen on validation data, without an interval; the comparison has those).` : "Nothing fits this budget on validation data.";
+    words.textContent = first ? `${first[0].label} comes first: ${fixed(100 * first[1].score, data.digits)} ${data.unit}, ${fixed(first[1].speed, 2)}× (chosen on validation data${kind === "drop" && data.margin ? ", without the safety margin that the comparison chooses with" : ""}; intervals are in the comparison).` : "Nothing fits this budget on validation data.";
   };
 
   const settle = (keep) => {
