@@ -58,7 +58,8 @@ def overview(scene: Scene, lines: Lines, cost: str, medium: Medium) -> Plot:
     axes.set_xlabel(axis_name(scene, cost))
     axes.set_ylabel(f"test {scene.write.score_name}")
     figure.legend(
-        handles=[*_keys(scene, lines, cost, len(shown) < len(scene.series)), *named], loc="lower left", ncols=2 if narrow else 7,
+        handles=[*_keys(scene, lines, cost, len(shown) < len(scene.series)), *named],
+        loc="lower left", ncols=2 if narrow else 7,
         bbox_to_anchor=(0.01, 0.0), columnspacing=1.1, handlelength=1.8, fontsize=medium.size * 0.9,
     )  # fmt: skip
     return Plot(figure, tips)
