@@ -135,9 +135,9 @@ def run(
     from eebench.runs.runner import execute
 
     if dry_run:
-        from eebench.runs.plan import print_plan
+        from eebench.runs.estimate import print_estimate
 
-        print_plan(spec, registry, results)
+        print_estimate(spec, registry, results)
         return
     outcome = execute(spec, registry, results, reporter=Reporter(), force=force)
     set_aside(registry)

@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 import time
-import traceback
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from eebench.errors import UserError
-from eebench.plugins.cards import read_card
-from eebench.plugins.registry import Chosen, Registry
+from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
-from eebench.runs.cell import Cell
-from eebench.runs.choose import Chooser
 from eebench.runs.environment import computing, hold_memory
+from eebench.runs.executors import Executor, InProcess
 from eebench.runs.finished import read
-from eebench.runs.headlines import Seed, headline_rows, pair_rows, widen
-from eebench.runs.live import Live, compare_live, spread
+from eebench.runs.maker import Maker
+from eebench.runs.plan import Job, Made, Outcomes, Undone, make_plan
 from eebench.runs.prepare import Prepared, prepare
+from eebench.runs.reading import Reading
 from eebench.runs.record import run_record
-from eebench.runs.search import Search, check_search
+from eebench.runs.search import check_search
 from eebench.runs.spec import RunSpec
 from eebench.runs.store import Store
-from eebench.runs.summaries import conformal_rows, summary_rows
-from eebench.runs.tables import Scored, frontier_of, score_method, score_plain, score_static
-from eebench.runs.timings import attach_speedups, expected_of, rounds_of, samples_of
-from eebench.runs.workshop import Workshop, open_model, open_static
-from eebench.schema import STATIC, TABLES, static_path
-from eebench.targets import Target
-from eebench.timing.paths import Entrant, energy_rows, time_seed
-from eebench.timing.times import Times
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +105,7 @@ def execute(
     store = Store(results, prepared.spec.run_name)
     with computing(spec.threads, None if force else store.path / "threads.json") as remarks:
         prepared.notes += remarks
-        return _Run(prepared, registry, store, reporter, force).execute()
+        return _execute(prepared, registry, store, reporter, InProcess(Maker(prepared, store, reporter, force=force)))
 
 
 def _unswept(prepared: Prepared) -> list[str]:
@@ -136,249 +124,39 @@ def _unswept(prepared: Prepared) -> list[str]:
     return [f"--thresholds do not apply to {', '.join(own)}: their knobs keep their own values"] if own else []
 
 
-@dataclass
-class _Model:
-    """One trained model of a seed (or the static models, as one family) with its scores."""
+def _execute(prepared: Prepared, registry: Registry, store: Store, reporter: Reporter, executor: Executor) -> Outcome:
+    """Plan, make what is missing, read what is made, write the record."""
+    started, clock = datetime.now(UTC), time.perf_counter()
+    spec, say = prepared.spec, reporter.say
+    say(f"run {spec.run_name}: {len(prepared.methods)} methods, seeds {list(spec.seeds)}")
+    for line in [*prepared.data.notes, *prepared.weight_lines, *prepared.notes]:
+        say(line)
+    for label, why in prepared.skips.items():
+        say(f"{label}: skipped, {why}")
+    for reason in registry.broken.values():
+        say(f"set aside: {reason}")
+    plan = make_plan(prepared)
+    with reporter.run(len(plan) + len(spec.seeds)):
+        outcomes = _made(plan, prepared, reporter, executor)
+        reading = Reading(prepared, registry, store, reporter, plan, outcomes)
+        reading.read()
+    for name, rows in reading.tables.items():
+        store.table(name, rows)
+    seconds = time.perf_counter() - clock
+    broken = list(registry.broken.values())
+    record = run_record(prepared, reading.cells, reading.tables["curves"], reading.timing, started, seconds, broken)
+    store.record(record)
+    return Outcome(store.path, reading.cells)
 
-    scored: Scored
-    cell: Cell
-    chosen: Chosen | None = None
-    static: dict[int, Cell] = field(default_factory=dict)
 
-    def training_rows(self, samples: int) -> list[dict[str, Any]]:
-        """Rows of training.csv."""
-        rows = []
-        for cell in self.static.values() or [self.cell]:
-            facts = cell.facts
-            epochs = sum(phase["epochs"] for phase in facts["phases"])
-            row = {"method": cell.label, "seed": cell.seed, "seconds": cell.seconds, "epochs": epochs}
-            row |= {"passes": epochs * samples, "params_m": facts["params"] / 1e6, "reused": cell.reused}
-            rows.append(row)
-        return rows
+def _made(plan: Sequence[Job], prepared: Prepared, reporter: Reporter, executor: Executor) -> Outcomes:
+    """Have the plan's jobs made; a run whose backbone failed ends here."""
 
+    def told(job: Job, outcome: Made | Undone) -> None:
+        reporter.step_done()
+        if isinstance(outcome, Made):
+            prepared.notes += outcome.notes
+        elif job.kind == "backbone":
+            raise outcome.error or UserError(f"{job.title} failed: {outcome.reason}")
 
-class _Run:
-    """The state of one run while it goes on."""
-
-    def __init__(self, prepared: Prepared, registry: Registry, store: Store, reporter: Reporter, force: bool) -> None:
-        self.prepared, self.registry, self.store = prepared, registry, store
-        self.reporter = reporter
-        self.workshop = Workshop(prepared, store, reporter, force=force)
-        self.spec = prepared.spec
-        self.depth = prepared.depth
-        self.blocks = self.spec.static_blocks(self.depth)
-        self.targets = [Target.parse(name) for name in self.spec.targets]
-        self.outcome = Outcome(store.path)
-        self.search: Search | None = None  # made on the first seed
-        self.searched: dict[str, Chosen] = {}  # methods as the search chose them
-        self.seeds: list[Seed] = []
-        self.tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
-        self.timing: list[dict[str, Any]] = []  # how it was on each seed and device
-
-    def execute(self) -> Outcome:
-        started = datetime.now(UTC)
-        clock = time.perf_counter()
-        say = self.reporter.say
-        say(f"run {self.spec.run_name}: {len(self.prepared.methods)} methods, seeds {list(self.spec.seeds)}")
-        for line in [*self.prepared.data.notes, *self.prepared.weight_lines, *self.prepared.notes]:
-            say(line)
-        for label, why in self.prepared.skips.items():
-            say(f"{label}: skipped, {why}")
-        for reason in self.registry.broken.values():
-            say(f"set aside: {reason}")
-        steps = len(self.spec.seeds) * (len(self.prepared.methods) + len(self.blocks) + 2)
-        with self.reporter.run(steps):
-            for seed in self.spec.seeds:
-                self._seed(seed)
-        judged = (self.targets, self.spec.choose, self.spec.level)
-        with self.reporter.task("intervals over seeds"):
-            self.tables["headlines"] = headline_rows(self.seeds, *judged)
-            self.tables["pairs"], self.tables["tiers"] = pair_rows(self.seeds, self.targets)
-        self.tables["search"] = [] if self.search is None else self.search.rows
-        for name, rows in self.tables.items():
-            self.store.table(name, rows)
-        seconds = time.perf_counter() - clock
-        broken = list(self.registry.broken.values())
-        self.store.record(
-            run_record(self.prepared, self.outcome.cells, self.tables["curves"], self.timing, started, seconds, broken)
-        )
-        return self.outcome
-
-    def _seed(self, seed: int) -> None:
-        prepared, task = self.prepared, self.prepared.data.task
-        base = self.workshop.backbone(seed)
-        self._note(base.label, seed, "done", cell=base)
-        self.reporter.step_done()
-        plain = score_plain(base, task, self.depth)
-        self.reporter.say(f"backbone seed {seed}: test {task.metric} {plain.test('plain')[0].row['score']:.4f}")
-        chooser = Chooser(plain.val("plain")[0], self.spec.choose, self.spec.level)
-        if self.spec.search is not None and self.search is None:
-            self.search = Search(self.workshop, base, plain.val("plain")[0].row["gmacs"])
-        models = [_Model(plain, base)]
-        static = self._static(seed, base, plain, chooser)
-        models += [] if static is None else [static]
-        for chosen in prepared.methods:
-            found = self._method(chosen, base, chooser, seed)
-            models += [] if found is None else [found]
-            self.reporter.step_done()
-        times = self._time(models, seed)
-        self._tabulate(models, times, seed)
-        self.reporter.step_done()
-
-    def _static(self, seed: int, base: Cell, plain: Scored, chooser: Chooser) -> _Model | None:
-        """The smaller models of the same architecture, each trained alone."""
-        cells = {}
-        for blocks in self.blocks:
-            cells[blocks] = self.workshop.static(seed, blocks, base)
-            self._note(cells[blocks].label, seed, "done", cell=cells[blocks])
-            self.reporter.step_done()
-        if not cells:
-            return None
-        scored = score_static(cells, self.prepared.data.task, self.depth, plain, chooser, self.targets)
-        return _Model(scored, base, static=cells)
-
-    def _method(self, chosen: Chosen, base: Cell, chooser: Chooser, seed: int) -> _Model | None:
-        """Train and score one method; a failure is recorded and the others go on."""
-        if chosen.label in self.prepared.skips:
-            self._note(chosen.label, seed, "skipped", reason=self.prepared.skips[chosen.label])
-            return None
-        task = self.prepared.data.task
-        try:
-            chosen = self._searched(chosen)
-            cell = self.workshop.method(chosen, seed, base)
-            rule = chosen.rule(task)
-            scored = score_method(
-                cell,
-                rule,
-                task,
-                self.depth,
-                chooser,
-                self.targets,
-                thresholds=self.spec.thresholds,
-                pinned=chosen.pinned,
-            )
-            model = open_model(self.prepared, cell, chosen.method)
-            points = [*(c.test for c in scored.chosen["dynamic"]), *spread(scored.test("dynamic"))]
-            live = compare_live(model, rule, self.prepared.data.test, points, self.spec.latency_batch_sizes, seed)
-        except Exception as error:  # one method's failure must not take the others' hours with it
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            self._note(chosen.label, seed, "failed", reason=reason)
-            log = self.store.path / f"failed-{self.prepared.cell_id(chosen.label, seed, '')}.log"
-            log.write_text(traceback.format_exc(), encoding="utf-8")
-            self.reporter.say(f"{chosen.label} seed {seed}: FAILED, {reason}; see {log}")
-            return None
-        dead = [int(block) for block, alive in zip(cell.facts["blocks"], scored.live, strict=True) if not alive]
-        self._note(chosen.label, seed, "done", cell=cell, live=live, dead=dead)
-        if dead:
-            self.reporter.say(
-                f"{chosen.label} seed {seed}: no better than the majority class behind block{'s' * (len(dead) > 1)}"
-                f" {', '.join(map(str, dead))}; these exits anchor no comparison"
-            )
-        return _Model(scored, cell, chosen=chosen)
-
-    def _searched(self, chosen: Chosen) -> Chosen:
-        """The method with the parameters its search chose, searched for on the first seed; as it is without one."""
-        if self.search is None:
-            return chosen
-        if chosen.label not in self.searched:
-            self.searched[chosen.label] = self.search.best(chosen)
-        return self.searched[chosen.label]
-
-    def _entrants(self, models: Sequence[_Model]) -> list[Entrant]:
-        """Who is timed, and on what."""
-        prepared = self.prepared
-        entrants = []
-        for model in models:
-            scored = model.scored
-            knobs = {c.target: float(c.test.knob or 0.0) for c in scored.chosen.get("dynamic", [])}
-            fixed = {c.target: int(c.test.knob or 0) for c in scored.chosen.get("fixed", [])}
-            if model.chosen is not None:
-                net, rule = open_model(prepared, model.cell, model.chosen.method), model.chosen.rule(prepared.data.task)
-                entrants.append(Entrant(scored.label, net, rule, knobs, fixed, expected=expected_of(scored)))
-            elif model.static:
-                expected = expected_of(scored)
-                entrants += [
-                    Entrant(STATIC, open_static(prepared, cell, blocks), None, {}, {}, static_path(blocks), expected)
-                    for blocks, cell in model.static.items()
-                ]
-            else:
-                entrants.append(Entrant(scored.label, open_model(prepared, model.cell, None), None, {}, {}))
-        return entrants
-
-    def _time(self, models: Sequence[_Model], seed: int) -> Times:
-        prepared, spec = self.prepared, self.spec
-        entrants = self._entrants(models)
-        if spec.energy:
-            self.tables["energy"] += energy_rows(
-                entrants,
-                prepared.data.test,
-                device=prepared.device,
-                batch_size=max(spec.latency_batch_sizes),
-                seed=seed,
-                reporter=self.reporter,
-            )
-        if (self.store.path / f"latency-s{seed}.npz").exists():
-            self.reporter.say(f"seed {seed}: timed again; these timings take the place of the record's")
-        times = time_seed(
-            entrants,
-            prepared.data.test,
-            device=prepared.device,
-            samples=samples_of(spec),
-            rounds=rounds_of(spec),
-            batch_sizes=spec.latency_batch_sizes,
-            reporter=self.reporter,
-            seed=seed,
-        )
-        self.timing += times.facts
-        for note in self.outcome.cells:
-            if note["seed"] == seed and note.get("live"):
-                note["live"]["timed"] = times.live(note["label"])
-        return times
-
-    def _tabulate(self, models: Sequence[_Model], times: Times, seed: int) -> None:
-        tables, plain = self.tables, models[0].scored
-        frontier = frontier_of([pair for model in models for pair in model.scored.static_points()])
-        assert frontier is not None, "the plain backbone is always on it"
-        for model in models:
-            scored = model.scored
-            tables["curves"] += scored.curve_rows()
-            tables["exits"] += scored.exit_rows(model.cell.facts["params_exits"])
-            tables["shares"] += scored.share_rows()
-            tables["operating_points"] += scored.point_rows(plain, frontier)
-            tables["reliability"] += scored.reliability_rows()
-            tables["conformal"] += conformal_rows(scored)
-            tables["summary"] += summary_rows(scored, plain, frontier)
-            tables["training"] += model.training_rows(len(self.prepared.data.train))
-        self.seeds.append(Seed(seed, {model.scored.label: model.scored for model in models}))
-        widen(tables["operating_points"], self.seeds[-1], self.targets, self.spec.choose, self.spec.level)
-        attach_speedups(tables["operating_points"], times, seed)
-        tables["latency"] += times.rows(seed)
-        raw: dict[str, Any] = dict(times.raw())
-        np.savez_compressed(self.store.path / f"latency-s{seed}.npz", **raw)
-
-    def _note(
-        self,
-        label: str,
-        seed: int,
-        status: str,
-        *,
-        cell: Cell | None = None,
-        reason: str | None = None,
-        live: Live | None = None,
-        dead: Sequence[int] = (),
-    ) -> None:
-        note: dict[str, Any] = {"id": cell.id if cell else None, "label": label, "method": label, "seed": seed}
-        note |= {"status": status, "reason": reason}
-        if cell is not None:
-            facts = cell.facts
-            note |= {"seconds": cell.seconds, "reused": cell.reused, "params_m": facts["params"] / 1e6}
-            note |= {"phases": facts["phases"], "uncounted": facts["uncounted"], "blocks": facts["blocks"]}
-        note["dead_exits"] = list(dead)
-        if live is not None:
-            note["live"] = asdict(live)
-        name = label.partition("[")[0]
-        if name in self.registry.sources:
-            note["search"] = None if self.search is None else self.search.facts.get(label)
-            note["recipe"] = self.prepared.whose(label)
-            note["card"] = read_card(self.registry.get(name))
-        self.outcome.cells.append(note)
+    return executor.execute(plan, told)

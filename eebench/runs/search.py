@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from eebench.api import Range
 from eebench.engine.model import assemble
 from eebench.engine.train import trains_backbone
 from eebench.errors import UserError
-from eebench.files import read_json, write_json
+from eebench.files import write_json
 from eebench.measure.frontier import find_frontier, mean_score
 from eebench.plugins.registry import Chosen
 from eebench.runs.cell import Cell
@@ -25,6 +25,7 @@ from eebench.runs.recipes import Tuned
 from eebench.runs.score import Evaluation, curve
 from eebench.runs.summaries import AREA_RANGE
 from eebench.runs.tables import knob_values
+from eebench.runs.trials import Trial, best_of, conclude, read_trials, trials_file, tried_with, words_of
 from eebench.runs.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-__all__ = ["RATES", "Search", "Trial", "check_search", "validation_area"]
+__all__ = ["RATES", "Search", "check_search", "validation_area"]
 
 RATES: Mapping[str, Range] = {"lr": Range(0.1, 10.0, log=True), "backbone_lr_scale": Range(0.03, 1.0, log=True)}
 """Everybody's space: a factor on the learning rate, and the backbone's rate as a share of the exits'."""
@@ -54,25 +55,6 @@ def check_search(methods: Sequence[Chosen]) -> None:
             raise UserError(
                 f"method '{chosen.label}': its search space names '{foreign[0]}', which it has no option for"
             )
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One training with other rates and loss weights."""
-
-    number: int
-    params: dict[str, Any]
-    value: float | None  # area on validation data; None: it failed
-    seconds: float
-    reason: str | None = None
-
-    def row(self, label: str, seed: int, best: int) -> dict[str, Any]:
-        """A row of search.csv."""
-        tuned = Tuned.of(self.params)
-        options = ",".join(f"{key}={_plain(value)}" for key, value in sorted(tuned.options.items()))
-        row = {"method": label, "seed": seed, "trial": self.number, "lr": tuned.lr, "options": options}
-        row |= {"backbone_lr_scale": tuned.backbone_lr_scale, "value": self.value, "seconds": self.seconds}
-        return row | {"chosen": self.number == best, "reason": self.reason}
 
 
 class Search:
@@ -102,44 +84,33 @@ class Search:
             UserError: every trial failed.
         """
         label, seed = chosen.label, self.base.seed
-        path = self.store.path / "search" / f"{self._name(chosen)}.json"
+        path = trials_file(chosen, self.prepared, self.store, seed)
         trials = [] if self.workshop.force else self._found(path)[: self.trials]
         space = self._space(chosen)
         if trials:
             self.say(f"{label}: {len(trials)} trials found")
+            self._write(path, trials)  # they may be a sister run's
         for number in range(len(trials), self.trials):
             trials.append(self._try(chosen, number, self._suggest(space, self._default(chosen, space), trials, chosen)))
-            path.parent.mkdir(exist_ok=True)
-            write_json(path, [asdict(trial) for trial in trials])
+            self._write(path, trials)
             self._keep_best(chosen, trials)
-        best = _best(trials)
-        if best is None:
-            self.prepared.tuned.pop(label, None)
-            raise UserError(f"all {len(trials)} trials failed, the last with {trials[-1].reason}")
-        self.rows += [trial.row(label, seed, best.number) for trial in trials]
-        seconds = sum(trial.seconds for trial in trials)
-        about = {"trials": len(trials), "seconds": seconds, "chosen": best.params, "trial": best.number}
-        self.facts[label] = about | {"value": best.value, "default": trials[0].value}
-        self.say(f"{label}: trial {best.number} of {len(trials)} chosen, {_words(best.params)}")
-        return self._as(chosen, best.params)
+        found = conclude(chosen, trials, self.prepared, seed)
+        self.rows += found.rows
+        self.facts[label] = found.facts
+        self.say(f"{label}: trial {found.facts['trial']} of {len(trials)} chosen, {words_of(found.facts['chosen'])}")
+        return found.chosen
 
-    def _name(self, chosen: Chosen) -> str:
-        return self.prepared.cell_id(f"search-{chosen.trained}", self.base.seed, method_sha256(type(chosen.method)))
+    def _write(self, path: Path, trials: Sequence[Trial]) -> None:
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, [asdict(trial) for trial in trials])
 
     def _found(self, path: Path) -> list[Trial]:
         """The trials of this run, or the most of a sister run's."""
         found: list[Trial] = []
         for file in (path, *sorted(self.store.root.glob(f"*/search/{path.name}"))):
             if file.exists():
-                trials = [Trial(**values) for values in read_json(file)]
-                found = max(found, trials, key=len)
+                found = max(found, read_trials(file), key=len)
         return found
-
-    def _as(self, chosen: Chosen, params: Mapping[str, Any]) -> Chosen:
-        """The method with a trial's options; its rates go to the run."""
-        tuned = Tuned.of(params)
-        self.prepared.tuned[chosen.label] = tuned
-        return replace(chosen, method=replace(chosen.method, **tuned.options))
 
     def _space(self, chosen: Chosen) -> dict[str, Range | tuple[Any, ...]]:
         """What is tried: the rates, and the options that the method names and nobody has typed."""
@@ -187,19 +158,19 @@ class Search:
         """Train once; what goes wrong is the trial's, not the run's."""
         started = time.perf_counter()
         value, reason = None, None
-        tried = self._as(chosen, params)
+        tried = tried_with(chosen, params, self.prepared)
         try:
             cell = self.workshop.method(tried, self.base.seed, self.base)
             value = validation_area(cell, tried, self.workshop, self.plain)
         except Exception as error:  # a rate at which it diverges, or a stranger's own mistake
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         said = f"failed, {reason}" if value is None else f"{value:.4f}"
-        self.say(f"{chosen.label}: trial {number}, {_words(params)}: {said}")
+        self.say(f"{chosen.label}: trial {number}, {words_of(params)}: {said}")
         return Trial(number, params, value, time.perf_counter() - started, reason)
 
     def _keep_best(self, chosen: Chosen, trials: Sequence[Trial]) -> None:
         """Cells of trials that were not the best so far go: their values are kept."""
-        best = _best(trials)
+        best = best_of(trials)
         for trial in trials:
             if trial is not best:
                 code = method_sha256(type(chosen.method)) + Tuned.of(trial.params).code
@@ -224,12 +195,6 @@ def validation_area(cell: Cell, chosen: Chosen, workshop: Workshop, plain: float
     return mean_score(find_frontier(cost, score, cost, score), *AREA_RANGE, floor).value
 
 
-def _best(trials: Sequence[Trial]) -> Trial | None:
-    """The best trial, the earliest of equals: trial 0, the recipe as it is, stays unless another one is better."""
-    done = [trial for trial in trials if trial.value is not None]
-    return max(done, key=lambda trial: (trial.value, -trial.number), default=None)
-
-
 def _distribution(values: Range | tuple[Any, ...]) -> BaseDistribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -247,11 +212,3 @@ def _frozen(trial: Trial, distributions: Mapping[str, BaseDistribution]) -> Froz
     if trial.value is None:
         return create_trial(params=trial.params, distributions=known, state=TrialState.FAIL)
     return create_trial(params=trial.params, distributions=known, value=trial.value)
-
-
-def _plain(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _words(params: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {_plain(value)}" for key, value in params.items())

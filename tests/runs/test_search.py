@@ -14,9 +14,10 @@ from eebench.progress import Reporter
 from eebench.runs import search as search_module
 from eebench.runs.prepare import prepare
 from eebench.runs.runner import execute
-from eebench.runs.search import Search, Trial, check_search, validation_area
+from eebench.runs.search import Search, check_search, validation_area
 from eebench.runs.spec import make_spec
 from eebench.runs.store import Store
+from eebench.runs.trials import Trial, best_of
 from eebench.runs.workshop import Workshop
 from eebench.schema import TABLES
 
@@ -188,8 +189,8 @@ def test_a_methods_space_names_its_options_and_holds_its_defaults(name):
 
 def test_equal_values_leave_the_recipe_as_it_is():
     trials = [Trial(0, {}, 0.5, 1.0), Trial(1, {}, 0.5, 1.0), Trial(2, {}, None, 1.0, "why")]
-    assert search_module._best(trials).number == 0
-    assert search_module._best(trials[2:]) is None
+    assert best_of(trials).number == 0
+    assert best_of(trials[2:]) is None
 
 
 @pytest.mark.parametrize(("low", "high", "log"), [(1, 1, False), (2, 1, False), (0, 1, True)])
