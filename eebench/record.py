@@ -134,6 +134,7 @@ class RunRecord(_Facts):
     timing: list[TimingFacts] = []
     cells: list[CellFacts]
     notes: list[str] = Field(default_factory=list)  # what a reader of the results must know
+    checksums: dict[str, str] = {}  # SHA-256 of the tables, the raw timings and the cells' manifests, by file name
 
     def done(self, label: str) -> dict[int, CellFacts]:
         """Finished cells of one label, by seed."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Annotated, NoReturn
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 
@@ -21,6 +23,7 @@ from eebench.cli.signals import heeded
 from eebench.cli.tune import tune
 from eebench.errors import TerminatedError, UserError
 from eebench.machine import wait_quietly
+from eebench.manifest import UnverifiedWarning
 
 __all__ = ["app", "main"]
 
@@ -64,7 +67,7 @@ def main() -> NoReturn:
     """Entry point: user errors become one line and exit status 2."""
     wait_quietly()  # before torch is loaded
     try:
-        with heeded():
+        with heeded(), _one_line_warnings():
             status = app(standalone_mode=False) or 0
     except UserError as error:
         status = say(f"error: {' '.join(str(error).split())}", 2)
@@ -83,3 +86,27 @@ def main() -> NoReturn:
         how = "; what is done is kept, the same command goes on from there" if "run" in sys.argv[1:2] else ""
         say(f"{STOPPED[status]}{how}")
     sys.exit(status)
+
+
+@contextmanager
+def _one_line_warnings() -> Iterator[None]:
+    """What is said of a record without checksums is a line for the reader, without the line of code it came from."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("once", UnverifiedWarning)
+        usual = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, UnverifiedWarning):
+                say(f"note: {message}")
+            else:
+                usual(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show
+        yield

@@ -81,6 +81,10 @@ def run(
     reports: Reports = Path("reports"),
     plugin: Plugins = None,
     force: Annotated[bool, typer.Option("--force", help="Redo finished cells.")] = False,
+    no_repair: Annotated[
+        bool,
+        typer.Option("--no-repair", help="Refuse damaged cells instead of setting them aside and making them again."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and an estimate; start nothing.")] = False,
 ) -> None:
     """Train, stop early for real, measure and report: the main job."""
@@ -139,7 +143,7 @@ def run(
 
         print_estimate(spec, registry, results)
         return
-    outcome = execute(spec, registry, results, reporter=Reporter(), force=force)
+    outcome = execute(spec, registry, results, reporter=Reporter(), force=force, repair=not no_repair)
     set_aside(registry)
     render_and_print(outcome.path, reports)
     if outcome.failed:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from eebench.errors import UserError
 from eebench.files import read_json
+from eebench.manifest import check_run
 from eebench.report.older import upgrade
 from eebench.report.targets import in_order, main_target
 from eebench.schema import BACKBONE, STATIC
@@ -181,10 +182,11 @@ def load(run_dir: Path) -> Record:
     """Read ``run_dir``.
 
     Raises:
-        UserError: the directory, run.json or a table is missing, damaged or of another schema version.
+        UserError: the directory, run.json or a table is missing, damaged, edited or of another schema version.
     """
     run_dir = Path(run_dir)
     run = _run_json(run_dir)
+    check_run(run_dir)
     tables = {name: _table(run_dir / f"{name}.csv", columns) for name, columns in NEEDED.items()}
     there = {name: columns for name, columns in _OPTIONAL.items() if (run_dir / f"{name}.csv").is_file()}
     tables |= {name: _table(run_dir / f"{name}.csv", columns) for name, columns in there.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -68,6 +68,7 @@ class Reading:
     Attributes:
         cells: what became of each cell, for the record.
         tables: the rows of each table.
+        raw: arrays of the files beside them, raw times, by file name.
         timing: how it was on each seed and device.
     """
 
@@ -87,6 +88,7 @@ class Reading:
         self.outcomes = outcomes
         self.cells: list[dict[str, Any]] = []
         self.tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
+        self.raw: dict[str, Mapping[str, np.ndarray]] = {}
         self.timing: list[dict[str, Any]] = []
         self._seeds: list[Seed] = []
         self._searches: dict[str, Concluded] = {}  # by label
@@ -261,8 +263,7 @@ class Reading:
         widen(tables["operating_points"], self._seeds[-1], self.targets, self.spec.choose, self.spec.level)
         attach_speedups(tables["operating_points"], times, seed)
         tables["latency"] += times.rows(seed)
-        raw: dict[str, Any] = dict(times.raw())
-        np.savez_compressed(self.store.path / f"latency-s{seed}.npz", **raw)
+        self.raw[f"latency-s{seed}"] = times.raw()
 
     def _failed(self, label: str, seed: int, failure: Undone) -> None:
         self._note(label, seed, "failed", reason=failure.reason)

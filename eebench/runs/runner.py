@@ -50,6 +50,7 @@ def run(
     results: str | Path = "results",
     plugins: Sequence[str | Path] | None = None,
     force: bool = False,
+    repair: bool = True,
     quiet: bool = True,
     **values: Any,
 ) -> dict[str, pd.DataFrame]:
@@ -60,6 +61,7 @@ def run(
         results: folder of run directories.
         plugins: files with further methods.
         force: redo finished cells.
+        repair: set damaged cells aside and make them again, rather than refuse them.
         quiet: no progress.
         **values: fields of a RunSpec, when ``spec`` is not given.
 
@@ -80,6 +82,7 @@ def run(
         Path(results),
         reporter=Reporter(quiet=quiet),
         force=force,
+        repair=repair,
     )
     for cell in outcome.failed:
         warnings.warn(f"{cell['label']} seed {cell['seed']} failed: {cell['reason']}", RuntimeWarning, stacklevel=2)
@@ -93,8 +96,18 @@ def execute(
     *,
     reporter: Reporter,
     force: bool = False,
+    repair: bool = True,
 ) -> Outcome:
-    """Do everything a spec asks for, reusing finished cells, and write the run directory."""
+    """Do everything a spec asks for, reusing finished cells, and write the run directory.
+
+    Args:
+        spec: what to run.
+        registry: where methods come from.
+        results: folder of run directories.
+        reporter: hears what goes on.
+        force: redo finished cells.
+        repair: set damaged cells aside and make them again, rather than refuse them.
+    """
     if results.exists() and not results.is_dir():
         raise UserError(f"output directory {results} is a file")
     hold_memory()
@@ -102,7 +115,8 @@ def execute(
     prepared.notes += _unswept(prepared)
     if prepared.spec.search is not None:
         check_search(prepared.methods)
-    store = Store(results, prepared.spec.run_name)
+    store = Store(results, prepared.spec.run_name, repair=repair, say=reporter.say)
+    store.check()
     with computing(spec.threads, None if force else store.path / "threads.json") as remarks:
         prepared.notes += remarks
         return _execute(prepared, registry, store, reporter, InProcess(Maker(prepared, store, reporter, force=force)))
@@ -140,12 +154,10 @@ def _execute(prepared: Prepared, registry: Registry, store: Store, reporter: Rep
         outcomes = _made(plan, prepared, reporter, executor)
         reading = Reading(prepared, registry, store, reporter, plan, outcomes)
         reading.read()
-    for name, rows in reading.tables.items():
-        store.table(name, rows)
     seconds = time.perf_counter() - clock
     broken = list(registry.broken.values())
     record = run_record(prepared, reading.cells, reading.tables["curves"], reading.timing, started, seconds, broken)
-    store.record(record)
+    store.publish(reading.tables, reading.raw, record)
     return Outcome(store.path, reading.cells)
 
 

@@ -7,21 +7,26 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from eebench.errors import UserError
-from eebench.files import write_json, write_table
+import numpy as np
+
+from eebench.errors import UserError, shown
+from eebench.files import durable, write_json, write_table
+from eebench.manifest import MANIFEST, DamagedError, faults_of_cell, faults_of_run, is_record_only, seal, sha256
 from eebench.record import RunRecord
 from eebench.schema import TABLES
 
 __all__ = ["Store"]
 
 ABANDONED = 24 * 3600.0  # seconds: copying a cell takes minutes; what is older belongs to a run that was killed
-FORGOTTEN = 14 * 24 * 3600.0  # seconds: an unfinished cell that nobody has gone on with for so long
+FORGOTTEN = 14 * 24 * 3600.0  # seconds: what is unfinished or set aside and nobody has looked at for so long
 UNFINISHED = ".unfinished-"
+STAGE = ".record-"
+ASIDE = ".set-aside"  # folder of a run: what was damaged
 LOCK = ".lock"
 
 
@@ -31,15 +36,19 @@ class Store:
     Args:
         root: the results folder, made if need be.
         run: the run's folder name.
+        repair: set damaged cells aside, so that they are made again; otherwise refuse them.
+        say: hears what was damaged.
 
     Raises:
         UserError: ``root`` is a file, or cannot be written to.
     """
 
-    def __init__(self, root: Path, run: str) -> None:
+    def __init__(
+        self, root: Path, run: str, *, repair: bool = True, say: Callable[[str], None] = lambda line: None
+    ) -> None:
         if root.exists() and not root.is_dir():
             raise UserError(f"output directory {root} is a file")
-        self.root = root
+        self.root, self.repair, self.say = root, repair, say
         self.path = root / run
         try:
             (self.path / "cells").mkdir(parents=True, exist_ok=True)
@@ -50,19 +59,68 @@ class Store:
         self._sweep()
 
     def cell(self, cell_id: str) -> Path | None:
-        """A finished cell of this run, or of a sister run, from which it is then linked; None when there is none."""
+        """A finished cell of this run, or of a sister run, from which it is then linked; None when there is none.
+
+        A cell of this run that is not as it was written is set aside, one of a sister run left alone.
+
+        Raises:
+            DamagedError: it would be set aside, and the store repairs nothing.
+        """
         own = self.path / "cells" / cell_id
-        if (own / "cell.json").exists():
-            return own
-        for other in sorted(self.root.glob(f"*/cells/{cell_id}/cell.json")):
-            with self.writing(cell_id) as folder:
-                shutil.copytree(other.parent, folder, dirs_exist_ok=True, copy_function=_link)
+        if own.exists():
+            faults = faults_of_cell(own, cell_id)
+            if not faults:
+                return own
+            self._set_aside(own, faults[0])
+        for other in sorted(self.root.glob(f"*/cells/{cell_id}")):
+            faults = faults_of_cell(other, cell_id)
+            if faults or is_record_only(other):
+                self.say(f"not taken over: {shown(other)}: {faults[0] if faults else 'it has no weights or traces'}")
+                continue
+            with self._replacing(cell_id) as folder:
+                shutil.copytree(other, folder, dirs_exist_ok=True, copy_function=_link)
             return own
         return None
+
+    def _set_aside(self, damaged: Path, fault: str) -> None:
+        """Move what is damaged out of the way, for somebody to look at.
+
+        Raises:
+            DamagedError: the store repairs nothing.
+        """
+        if not self.repair:
+            raise DamagedError(f"{shown(damaged)}: {fault}; without --no-repair it is set aside and made again")
+        aside = self.path / ASIDE
+        aside.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):  # a run beside this one has done it
+            _remove(aside / damaged.name)
+            os.replace(damaged, aside / damaged.name)
+        self.say(f"set aside, to be made again: {shown(damaged)}: {fault}")
+
+    def check(self) -> None:
+        """Say that the record, which is written anew at the end, is not as it was written; refuse it without repair.
+
+        Cells are looked at as they are needed; without repair all of them here, before any work.
+
+        Raises:
+            DamagedError: the record or a cell is not as it was written, and the store repairs nothing.
+        """
+        for fault in (faults_of_run(self.path) or [])[:1]:
+            if not self.repair:
+                raise DamagedError(f"{shown(self.path)}: {fault}; without --no-repair the record is written anew")
+            self.say(f"to be written anew: {shown(self.path)}: {fault}")
+        for cell in () if self.repair else sorted((self.path / "cells").glob("[!.]*")):
+            self.cell(cell.name)
 
     @contextmanager
     def writing(self, cell_id: str) -> Iterator[Path]:
         """A folder to fill; it becomes the cell when the block ends well, and vanishes when it does not."""
+        with self._replacing(cell_id) as temporary:
+            yield temporary
+            seal(temporary, cell=cell_id)
+
+    @contextmanager
+    def _replacing(self, cell_id: str) -> Iterator[Path]:
         cells = self.path / "cells"
         temporary = Path(tempfile.mkdtemp(prefix=f".{cell_id}-", dir=cells))
         try:
@@ -88,6 +146,7 @@ class Store:
         try:
             yield folder
             (folder / LOCK).unlink()
+            seal(folder, cell=cell_id)
             self._put(folder, self.path / "cells" / cell_id)
         finally:
             if folder.exists() and {path.name for path in folder.iterdir()} <= {LOCK}:
@@ -114,14 +173,15 @@ class Store:
         if target.exists():
             shutil.rmtree(target)
         os.replace(folder, target)
+        durable(target.parent)
 
     def _sweep(self) -> None:
         """Remove what killed runs left half-written. By age: the owner may still write, on this machine or another."""
-        for left in (self.path / "cells").glob(".*-*"):
+        kept = [*(self.path / "cells").glob(f"{UNFINISHED}*"), *(self.path / ASIDE).glob("*")]
+        for left in [*(self.path / "cells").glob(".*-*"), *self.path.glob(f"{STAGE}*"), *kept]:
             with suppress(OSError):  # another run may be sweeping too
-                old = FORGOTTEN if left.name.startswith(UNFINISHED) else ABANDONED
-                if time.time() - left.stat().st_mtime > old:
-                    shutil.rmtree(left)
+                if time.time() - left.stat().st_mtime > (FORGOTTEN if left in kept else ABANDONED):
+                    _remove(left)
 
     def forget(self, cell_id: str) -> None:
         """Remove a finished cell."""
@@ -131,13 +191,51 @@ class Store:
         """Remove what there is of an unfinished cell."""
         shutil.rmtree(self.path / "cells" / f"{UNFINISHED}{cell_id}", ignore_errors=True)
 
-    def table(self, name: str, rows: Iterable[Mapping[str, Any]]) -> Path:
-        """Write one of the documented tables."""
-        return write_table(self.path / f"{name}.csv", list(TABLES[name]), rows)
+    def publish(
+        self,
+        tables: Mapping[str, Iterable[Mapping[str, Any]]],
+        raw: Mapping[str, Mapping[str, np.ndarray]],
+        record: RunRecord,
+    ) -> Path:
+        """Put a record in the place of the one that is there: all files are written before the first is exchanged.
 
-    def record(self, record: RunRecord) -> Path:
-        """Write ``run.json``."""
-        return write_json(self.path / "run.json", record.model_dump(mode="json"))
+        Args:
+            tables: rows of the documented tables, by name.
+            raw: arrays of files beside them, by file name without ``.npz``.
+            record: what becomes ``run.json``, with the checksums of everything else.
+
+        Returns:
+            The path of ``run.json``.
+        """
+        stage = Path(tempfile.mkdtemp(prefix=STAGE, dir=self.path))
+        try:
+            for name, rows in tables.items():
+                write_table(stage / f"{name}.csv", list(TABLES[name]), rows)
+            for name, arrays in raw.items():
+                values: dict[str, Any] = dict(arrays)
+                np.savez_compressed(stage / f"{name}.npz", **values)
+            checksums = {path.name: sha256(path) for path in sorted(stage.iterdir())}
+            manifests = (f"cells/{cell.id}/{MANIFEST}" for cell in record.cells if cell.id is not None)
+            checksums |= {name: sha256(self.path / name) for name in manifests}
+            record = record.model_copy(update={"checksums": checksums})
+            write_json(stage / "run.json", record.model_dump(mode="json"))
+            for path in stage.iterdir():
+                durable(path)
+            seal(stage, ["run.json"], run=record.run)
+            last = ("run.json", MANIFEST)  # whoever is stopped between two of them leaves what does not fit together
+            for name in [*sorted({path.name for path in stage.iterdir()} - {*last}), *last]:
+                os.replace(stage / name, self.path / name)
+            durable(self.path)
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+        return self.path / "run.json"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _lock(folder: Path) -> int | None:

@@ -49,6 +49,7 @@ def test_a_cell_holds_what_can_be_traced_back(finished):
     for cell in finished.values():
         assert {p.name for p in cell.path.iterdir()} == {
             "cell.json",
+            "manifest.json",
             "weights.safetensors",
             *(f"{kind}-{split}.npz" for kind in ("trace", "costs") for split in ("val", "test")),
             *(f"logits-{split}.npy" for split in ("val", "test")),

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from eebench.errors import UserError
+from eebench.record import read_record
 from eebench.runs.store import Store
 from eebench.schema import TABLES
 
@@ -27,6 +28,12 @@ def fail(store, cell_id, mishap):
         raise mishap
 
 
+@pytest.fixture
+def record(smoke):
+    """A record of a run without cells."""
+    return read_record(smoke.path).model_copy(update={"cells": []})
+
+
 def everything(folder):
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
 
@@ -41,7 +48,9 @@ def test_a_cell_appears_when_it_is_whole(tmp_path):
         (folder / "cell.json").write_text("{}")
         assert store.cell("a-1") is None
     assert store.cell("a-1") == tmp_path / "run" / "cells" / "a-1"
-    assert everything(tmp_path) == ["run", "run/cells", "run/cells/a-1", "run/cells/a-1/cell.json"]
+    assert everything(tmp_path) == [
+        "run", "run/cells", "run/cells/a-1", "run/cells/a-1/cell.json", "run/cells/a-1/manifest.json"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("mishap", [RuntimeError, KeyboardInterrupt, SystemExit])
@@ -116,7 +125,7 @@ def test_a_cell_in_the_making_survives_a_mishap_and_is_found_again(tmp_path, mis
         begin(store, "a-1", mishap)
     assert store.cell("a-1") is None
     assert begin(Store(tmp_path, "run"), "a-1") == ["weights"]
-    assert everything(tmp_path / "run" / "cells") == ["a-1", "a-1/cell.json", "a-1/weights"]
+    assert everything(tmp_path / "run" / "cells") == ["a-1", "a-1/cell.json", "a-1/manifest.json", "a-1/weights"]
 
 
 def test_an_empty_one_does_not(tmp_path):
@@ -164,7 +173,7 @@ def test_afresh_nothing_is_gone_on_with(tmp_path):
     with store.making("a-1", fresh=True) as folder:
         assert [path.name for path in folder.iterdir()] == [".lock"]
         (folder / "cell.json").write_text("{}")
-    assert everything(store.cell("a-1")) == ["cell.json"]
+    assert everything(store.cell("a-1")) == ["cell.json", "manifest.json"]
 
 
 def test_an_unfinished_cell_is_swept_up_after_two_weeks(tmp_path):
@@ -239,9 +248,7 @@ def test_an_output_directory_that_is_not_writable(tmp_path, monkeypatch):
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_table_has_the_documented_columns_in_their_order(tmp_path):
-    store = Store(tmp_path, "run")
+def test_a_table_has_the_documented_columns_in_their_order(tmp_path, record):
+    Store(tmp_path, "run").publish({name: [] for name in TABLES}, {}, record)
     for name in TABLES:
-        path = store.table(name, [])
-        assert path == tmp_path / "run" / f"{name}.csv"
-        assert path.read_text() == ",".join(TABLES[name]) + "\n"
+        assert (tmp_path / "run" / f"{name}.csv").read_text() == ",".join(TABLES[name]) + "\n"
