@@ -202,5 +202,5 @@ def _splits(cell: Cell) -> tuple[tuple[Trace, Costs], tuple[Trace, Costs]]:
     """Trace and costs of validation and of test data."""
     try:
         return (cell.trace("val"), cell.costs("val")), (cell.trace("test"), cell.costs("test"))
-    except (zipfile.BadZipFile, OSError, KeyError, ValueError) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, KeyError, ValueError) as error:
         raise UserError(f"the traces in {cell.path} cannot be read: {error}") from error

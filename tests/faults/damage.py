@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -46,6 +47,14 @@ def all_right(trace: Path) -> None:
         columns = dict(file)
     columns["prediction"] = np.broadcast_to(columns["targets"][:, None], columns["prediction"].shape).copy()
     np.savez_compressed(trace, **columns)
+
+
+def unverify(run: Path) -> None:
+    """As an older eebench would have written it: without checksums."""
+    (run / "manifest.json").unlink()
+    values = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    del values["checksums"]
+    (run / "run.json").write_text(json.dumps(values), encoding="utf-8")
 
 
 def again(spec, plugin, results, **options):

@@ -17,6 +17,7 @@ from eebench.measure.replay import replay
 from eebench.plugins.registry import Registry
 from eebench.runs.prepare import prepare
 from eebench.runs.tune import tune, tune_budget
+from tests.faults.damage import unverify
 
 METHOD = "pabee[blocks=3+6+9]"
 
@@ -65,6 +66,7 @@ def test_a_method_that_trained_on_validation_data_is_told(smoke, tmp_path):
     facts = json.loads((cell(run) / "cell.json").read_text())
     facts["phases"][-1]["sees_validation"] = True
     (cell(run) / "cell.json").write_text(json.dumps(facts))
+    unverify(run)
     assert "looked at validation data" in of(run).promise
 
 
@@ -113,9 +115,13 @@ def test_a_budget_that_is_no_share(smoke, share):
         tune_budget(smoke.path, METHOD, share)
 
 
-def test_damaged_traces_are_one_line(smoke, tmp_path):
+@pytest.mark.parametrize("content", [b"PK half a zip", b""])
+def test_damaged_traces_are_one_line(smoke, tmp_path, content):
     run = shutil.copytree(smoke.path, tmp_path / "run")
-    (cell(run) / "trace-val.npz").write_bytes(b"PK half a zip")
+    (cell(run) / "trace-val.npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"trace-val\.npz has \d+ of \d+ bytes"):
+        of(run)
+    unverify(run)
     with pytest.raises(UserError, match="cannot be read"):
         of(run)
 
