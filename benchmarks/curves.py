@@ -15,7 +15,8 @@ from eebench.engine.macs import exit_costs
 from eebench.engine.model import assemble
 from eebench.engine.trace import collect
 from eebench.errors import UserError
-from eebench.plugins.registry import Chosen, Registry
+from eebench.plugins.chosen import Chosen
+from eebench.plugins.registry import Registry
 from eebench.runs.score import Costs, Evaluation, curve
 
 __all__ = ["run"]

@@ -16,7 +16,8 @@ from eebench.data.base import Data, Split
 from eebench.engine.features import FeatureCache
 from eebench.engine.model import EarlyExitModel, assemble
 from eebench.engine.train import fit
-from eebench.plugins.registry import Chosen, Registry
+from eebench.plugins.chosen import Chosen
+from eebench.plugins.registry import Registry
 
 __all__ = ["run"]
 

@@ -88,7 +88,8 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and an estimate; start nothing.")] = False,
 ) -> None:
     """Train, stop early for real, measure and report: the main job."""
-    from eebench.plugins.registry import Registry, split_list
+    from eebench.plugins.chosen import split_list
+    from eebench.plugins.registry import Registry
     from eebench.runs.spec import make_spec
 
     registry = Registry.installed(plugin)

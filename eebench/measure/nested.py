@@ -7,7 +7,8 @@ resampled, the knob is chosen again in every resample, and the result read there
 With several training seeds there are two levels. All seeds answer the same samples, so a resample is shared by them;
 seeds are few, so their part gets a t quantile instead of a bootstrap of three values. The parts are put together as
 independent errors, each side of the interval on its own (Zou and Donner, 2008), with Satterthwaite's degrees of
-freedom. How often the result covers is simulated; docs/measures.md has the table, other kinds of interval included.
+freedom. A speed-up is a ratio: its mean over seeds is geometric, and its interval is made on the logarithm, so that it
+never reaches 0. How often the result covers is simulated; docs/measures.md has the table, other kinds included.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Nested:
 
     score: Interval  # of the chosen knob, on test data
     drop: Interval  # the plain backbone's test score minus that
-    speedup: Interval  # mean cost of the plain backbone over the chosen knob's, on test data
+    speedup: Interval  # mean cost of the plain backbone over the chosen knob's, on test data; geometric over seeds
     over_frontier: Interval | None  # score above the frontier's at equal test cost; None without a frontier below it
 
 
@@ -124,8 +125,8 @@ def nested_bootstrap(
     test_counts, test_blocks = _counts(rng, n, lengths.pop()[1], test_groups)
     found = [_one_seed(val, test, val_counts, test_counts, rule, metric) for val, test in seeds]
     enough = min(val_blocks, test_blocks) >= MIN_BLOCKS
-    score, drop, speedup, over = (_interval(np.stack(rows), level, enough) for rows in zip(*found, strict=True))
-    return Nested(score, drop, speedup, over if math.isfinite(over.estimate) else None)
+    score, drop, log_speedup, over = (_interval(np.stack(rows), level, enough) for rows in zip(*found, strict=True))
+    return Nested(score, drop, _exp(log_speedup), over if math.isfinite(over.estimate) else None)
 
 
 def _counts(rng: np.random.Generator, n: int, samples: int, groups: ArrayLike | None) -> tuple[Ints, int]:
@@ -142,14 +143,14 @@ def _counts(rng: np.random.Generator, n: int, samples: int, groups: ArrayLike | 
 def _one_seed(
     val: Split, test: Split, val_counts: Ints, test_counts: Ints, rule: Rule, metric: str
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Score, drop, speed-up and score over the frontier of one seed, (1 + n,) each."""
+    """Score, drop, logarithm of the speed-up and score over the frontier of one seed, (1 + n,) each."""
     val_weights, test_weights = _Weights(val_counts), _Weights(test_counts)
     chosen = _choose(val, val_weights, rule, metric)
     rows = np.arange(len(chosen))
     scores = test_weights.scores(metric, test.knobs.predictions, test.targets)[rows, chosen]
     plain = test_weights.scores(metric, np.asarray(test.plain)[:, None], test.targets)[:, 0]
     costs = test_weights.costs(test.knobs)[rows, chosen]
-    speedup = test_weights.means(test.plain_cost) / costs
+    log_speedup = np.log(test_weights.means(test.plain_cost) / costs)
     over = np.full(len(rows), math.nan)
     if val.frontier is not None and test.frontier is not None:
         tables = (
@@ -160,7 +161,7 @@ def _one_seed(
         )
         reached = [find_frontier(*(table[r] for table in tables)).at([costs[r]])[0] for r in rows]
         over = scores - np.array(reached)
-    return scores, plain - scores, speedup, over
+    return scores, plain - scores, log_speedup, over
 
 
 def _choose(val: Split, weights: _Weights, rule: Rule, metric: str) -> Ints:
@@ -253,6 +254,12 @@ def _interval(draws: Floats, level: float, enough: bool) -> Interval:
     return Interval(
         estimate, estimate - stretch * math.hypot(below, seeds), estimate + stretch * math.hypot(above, seeds), level
     )
+
+
+def _exp(logarithm: Interval) -> Interval:
+    """The interval of a ratio, from that of its logarithm."""
+    estimate, low, high = (math.exp(value) for value in (logarithm.estimate, logarithm.low, logarithm.high))
+    return Interval(estimate, low, high, logarithm.level)
 
 
 def _seed_part(draws: Floats, of_samples: float, level: float) -> tuple[float, float]:

@@ -1,30 +1,30 @@
 """Finding methods: entry points of the group ``eebench.methods`` and ``--plugin path.py`` files.
 
 Listing imports no method, so it is fast and a broken plugin cannot hurt the others; loading imports just the one asked
-for. What a person types, ``pabee[patience=3]``, is parsed and checked here.
+for. What a person types beside the name is read by :mod:`eebench.plugins.chosen`.
 """
 
 from __future__ import annotations
 
 import ast
-import dataclasses
 import importlib.util
-import math
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING
 
 from eebench.discovery import contents, import_file
 from eebench.errors import UserError, did_you_mean
+from eebench.plugins.chosen import Chosen, make_chosen, one_line, split_list
 from eebench.schema import BACKBONE, STATIC
 
 if TYPE_CHECKING:
-    from eebench.api import ExitRule, Method, Task
+    from eebench.api import Method
 
-__all__ = ["GROUP", "Chosen", "Registry", "Source", "split_list"]
+__all__ = ["GROUP", "Registry", "Source"]
 
 GROUP = "eebench.methods"
 NAME = re.compile(r"[A-Za-z][\w.-]*")
@@ -74,7 +74,7 @@ class Source:
         return None
 
     def _cannot(self, error: BaseException) -> str:
-        return f"method '{self.name}' ({self.origin}) cannot be imported: {type(error).__name__}: {_one_line(error)}"
+        return f"method '{self.name}' ({self.origin}) cannot be imported: {type(error).__name__}: {one_line(error)}"
 
     def card(self) -> Path | None:
         """The method's README.md, found without importing the method; None when it has none."""
@@ -91,41 +91,6 @@ class Source:
             path = Path(found.origin)
         readme = path.parent / "README.md"
         return readme if path.name == "__init__.py" and readme.exists() else None
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A method as asked for: made from its options, and the knob if the person pinned it."""
-
-    label: str  # canonical: name, or name[key=value,…]
-    method: Method
-    pinned: float | None = None
-    knob: str | None = None  # what the pinned knob was called
-    trained: str = ""  # the label without a pinned knob: what training depends on
-
-    def __post_init__(self) -> None:
-        if not self.trained:
-            object.__setattr__(self, "trained", self.label)
-
-    def rule(self, task: Task) -> ExitRule:
-        """The method's exit rule, which must have the knob that was pinned.
-
-        Raises:
-            UserError: it has another one, the value is none the knob can have, or the method cannot make its rule.
-        """
-        name = self.label.partition("[")[0]
-        try:
-            rule = self.method.rule(task)
-            own = rule.knob
-        except UserError:
-            raise
-        except Exception as error:  # a stranger's rule may raise anything
-            raise UserError(f"method '{name}': its rule() raised {type(error).__name__}: {_one_line(error)}") from error
-        if self.knob is not None and self.knob != own.name:
-            raise _no_option(name, self.knob, [*_options(type(self.method)), own.name])
-        if self.pinned is not None and own.integer and self.pinned != int(self.pinned):
-            raise UserError(f"method '{name}': {own.name}={self.pinned:g} is not a whole number")
-        return rule
 
 
 @dataclass
@@ -178,10 +143,11 @@ class Registry:
             raise UserError(f"unknown method '{name}'{did_you_mean(name, self.sources)}")
         return self.sources[name]
 
-    def choose(self, text: str) -> list[Chosen]:
+    def choose(self, text: str, blocks: Sequence[int] | None = None) -> list[Chosen]:
         """Parse ``pabee[patience=3],lgvit`` (or ``all``) and check every option.
 
-        ``all`` means every method that can be imported; the others are set aside in ``broken``.
+        ``all`` means every method that can be imported; the others are set aside in ``broken``. With ``blocks`` every
+        method that has an option of that name, and was not given it, gets its exits there.
 
         Raises:
             UserError: unknown method, option or value; a method twice; a method asked for that cannot be imported.
@@ -189,7 +155,7 @@ class Registry:
         names = self._importable() if text.strip() == "all" else split_list(text)
         if not names:
             raise UserError("no method asked for; name one or more, or 'all'")
-        chosen = [self._choose(name) for name in names]
+        chosen = [self._choose(name, blocks) for name in names]
         labels = [c.label for c in chosen]
         twice = {label for label in labels if labels.count(label) > 1}
         if twice:
@@ -206,134 +172,12 @@ class Registry:
                 self.broken[name] = str(error)
         return names
 
-    def _choose(self, text: str) -> Chosen:
+    def _choose(self, text: str, blocks: Sequence[int] | None) -> Chosen:
         name, bracket, rest = text.partition("[")
         name = name.strip()
         if bracket and not rest.endswith("]"):
             raise UserError(f"'{text}': the options' closing bracket is missing")
-        cls = self.get(name).load()
-        fault = _fault_of(cls)
-        if fault is not None:
-            raise UserError(f"method '{name}' {fault}")
-        pairs = [_pair(item, text) for item in split_list(rest.removesuffix("]"))] if bracket else []
-        typed = dict(pairs)
-        if len(typed) < len(pairs):
-            raise UserError(f"'{text}': an option is given twice")
-        return _checked(name, cls, typed)
-
-
-def split_list(text: str) -> list[str]:
-    """Split at commas outside square brackets; empty items vanish."""
-    items, depth, current = [], 0, ""
-    for char in text:
-        depth += (char == "[") - (char == "]")
-        if char == "," and depth == 0:
-            items.append(current)
-            current = ""
-        else:
-            current += char
-    return [item.strip() for item in [*items, current] if item.strip()]
-
-
-def _pair(item: str, text: str) -> tuple[str, str]:
-    key, equals, value = item.partition("=")
-    if not equals:
-        raise UserError(f"'{text}': option '{item}' has no value; write {item}=VALUE")
-    return key.strip(), value.strip()
-
-
-def _checked(name: str, cls: type[Method], typed: dict[str, str]) -> Chosen:
-    options = _options(cls)
-    method = _made(name, cls, {key: value for key, value in typed.items() if key in options})
-    knobs = {key: _number(name, key, value, options) for key, value in typed.items() if key not in options}
-    if len(knobs) > 1:
-        raise _no_option(name, min(knobs), options)
-    labels = [
-        name + (f"[{','.join(f'{k}={typed[k]}' for k in keys)}]" if keys else "")
-        for keys in (sorted(typed), sorted(typed.keys() & set(options)))
-    ]
-    knob, pinned = next(iter(knobs.items()), (None, None))
-    return Chosen(labels[0], method, pinned, knob, trained=labels[1])
-
-
-def _options(cls: type[Method]) -> list[str]:
-    return [field.name for field in dataclasses.fields(cls)]
-
-
-def _no_option(name: str, key: str, known: list[str]) -> UserError:
-    return UserError(f"method '{name}' has no option '{key}'{did_you_mean(key, known)}")
-
-
-def _number(name: str, key: str, value: str, options: list[str]) -> float:
-    """What was typed for something that is no option, and so can only be the knob."""
-    try:
-        pinned = float(value)
-    except ValueError:
-        near = did_you_mean(key, options)
-        known = near if near.startswith("; did you mean") else f", and as its rule's knob {value} is no number{near}"
-        raise UserError(f"method '{name}' has no option '{key}'{known}") from None
-    if not math.isfinite(pinned):
-        raise UserError(f"method '{name}': {key}={value} is not a finite number")
-    return pinned
-
-
-def _made(name: str, cls: type[Method], typed: dict[str, str]) -> Method:
-    """The method with its options, from what was typed."""
-    from pydantic import PydanticUserError, TypeAdapter, ValidationError
-
-    try:
-        hints = get_type_hints(cls)
-        adapter = TypeAdapter(cls)
-    except (AttributeError, NameError, TypeError, PydanticUserError) as error:
-        raise UserError(f"method '{name}': its options cannot be read: {_one_line(error)}") from error
-    try:
-        method = adapter.validate_python({key: _raw(value, hints[key]) for key, value in typed.items()})
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = next((str(place) for place in first["loc"] if place in typed), None)
-        if key is None:  # of __post_init__, or an option without a default
-            raise UserError(f"method '{name}': {_whole(first)}") from None
-        raise UserError(f"method '{name}': option {key}={typed[key]} is not valid: {first['msg']}") from None
-    except (TypeError, ValueError) as error:
-        raise UserError(f"method '{name}': {_one_line(error)}") from None
-    for key, value in typed.items():
-        held = getattr(method, key)
-        if isinstance(held, float) and not math.isfinite(held):
-            raise UserError(f"method '{name}': option {key}={value} is not a finite number")
-    return method
-
-
-def _raw(value: str, hint: Any) -> Any:
-    """What was typed as pydantic takes it: ``none``, and tuples as ``4+6+8``."""
-    kinds = (hint, *get_args(hint))
-    if value.lower() == "none" and type(None) in kinds:
-        return None
-    return value.split("+") if any(get_origin(kind) is tuple for kind in kinds) else value
-
-
-def _whole(error: Any) -> str:
-    """What was wrong with the options as a whole."""
-    if error["type"] == "missing":
-        return f"option {error['loc'][0]} has no default and must be given"
-    return _one_line(error.get("ctx", {}).get("error") or error["msg"])
-
-
-def _fault_of(cls: type[Method]) -> str | None:
-    """What makes a class no method, as far as can be seen before it is made."""
-    from eebench.api import Method
-    from eebench.plugins.needs import NEEDS
-
-    options = _options(cls)
-    declared = [key for key, hint in vars(cls).get("__annotations__", {}).items() if "ClassVar" not in str(hint)]
-    if set(declared) - set(options):
-        return f"has options, so put @dataclass(frozen=True) above class {cls.__name__}"
-    hidden = [key for key in options if hasattr(Method, key)]
-    if hidden:
-        return f"has an option '{hidden[0]}', a name that every method uses otherwise"
-    strange = sorted(set(cls.needs) - set(NEEDS))
-    if strange:
-        return f"needs '{strange[0]}'{did_you_mean(strange[0], NEEDS)}"
-    return None
+        return make_chosen(text, self.get(name).load(), blocks)
 
 
 def _methods_in(path: Path) -> list[type[Method]]:
@@ -344,7 +188,3 @@ def _methods_in(path: Path) -> list[type[Method]]:
     if not methods and not any(things for group, things in found.items() if group != GROUP):
         raise UserError(f"plugin {path} defines no eebench.api.Method with a name")
     return methods
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or "no message"

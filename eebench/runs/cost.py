@@ -10,8 +10,8 @@ from eebench.engine.costing import parameters
 from eebench.engine.macs import ExitCosts, exit_costs
 from eebench.engine.model import assemble
 from eebench.errors import UserError
+from eebench.plugins.chosen import Chosen
 from eebench.plugins.needs import unmet
-from eebench.plugins.registry import Chosen
 
 __all__ = ["cost_tables"]
 

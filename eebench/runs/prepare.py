@@ -19,13 +19,16 @@ from eebench.data.base import Data, content_sha256
 from eebench.engine.model import assemble
 from eebench.engine.optimise import common_recipe, overridden, phase_recipes, share_epochs
 from eebench.errors import UserError
+from eebench.measure.drops import smallest_resolvable
+from eebench.plugins.chosen import Chosen
 from eebench.plugins.needs import unmet
-from eebench.plugins.registry import Chosen, Registry
+from eebench.plugins.registry import Registry
 from eebench.runs.fingerprint import engine_sha256, method_sha256
 from eebench.runs.inputs import normalised, truncated
 from eebench.runs.recipes import COMMON, Fitted, Setting, Tuned, fit_papers
 from eebench.runs.spec import BUDGETS, NOT_IN_A_CELL, Budget, RunSpec
 from eebench.schema import PROTOCOL_VERSION
+from eebench.targets import Target, default_targets
 
 __all__ = ["Prepared", "prepare"]
 
@@ -52,6 +55,11 @@ class Prepared:
     plugins: list[Path] = field(default_factory=list)  # files, which may bring the backbone
     fitted: dict[str, Fitted] = field(default_factory=dict)  # under --budget paper: whose recipe trains a method
     tuned: dict[str, Tuned] = field(default_factory=dict)  # under --search: what is tried, then what was chosen
+
+    @property
+    def targets(self) -> list[Target]:
+        """What operating points are chosen for, the headline's first."""
+        return [Target.parse(name) for name in self.spec.targets or ()]
 
     @property
     def pretrained(self) -> bool:
@@ -125,6 +133,8 @@ class Prepared:
         made_of = {
             "protocol": PROTOCOL_VERSION,
             "eebench": version("eebench"),
+            "torch": torch.__version__.partition("+")[0],
+            "device": self.device.type,
             "engine": engine_sha256(),
             "label": label,
             "seed": seed,
@@ -146,7 +156,7 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
     """Check everything and load the data; raise a one-line UserError at the first thing wrong."""
     for reason in registry.broken.values():
         raise UserError(reason)
-    methods = registry.choose(",".join(spec.methods))
+    methods = registry.choose(",".join(spec.methods), spec.match_exits)
     if spec.energy and _device(spec.device).type != "cuda":
         raise UserError("--energy reads an NVIDIA GPU's counter; there is none here (use --device cuda on one)")
     spec = spec.model_copy(update={"methods": tuple(m.label for m in methods)})
@@ -163,6 +173,8 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
     )
     if budget.max_samples is not None:
         loaded = loaded.fewer(budget.max_samples, budget.max_samples // 2, budget.max_samples // 2)
+    if spec.targets is None:
+        spec = spec.model_copy(update={"targets": default_targets(len(loaded.val), spec.level)})
     loaded, said = normalised(loaded, spec.backbone, spec.weights)
     backbone, lines = _backbone(spec, loaded, registry.files)
     lines += said
@@ -199,7 +211,7 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
     )
     prepared.notes += [budget.warning] if budget.warning else []
     prepared.fitted = {one.chosen.label: one for one in fitted}
-    prepared.notes += [*_longer(prepared), *_recipe_notes(prepared)]
+    prepared.notes += [*_longer(prepared), *_recipe_notes(prepared), *_unmatched(prepared), *_unresolved(prepared)]
     return prepared
 
 
@@ -214,6 +226,28 @@ def _longer(prepared: Prepared) -> list[str]:
         if phases > total:
             found.append(f"{chosen.label} trains {phases} epochs, not {total}: one for each of its phases")
     return found
+
+
+def _unmatched(prepared: Prepared) -> list[str]:
+    """Under ``--match-exits``: who keeps exits of its own."""
+    if prepared.spec.match_exits is None:
+        return []
+    own = [c.label for c in prepared.methods if c.label not in prepared.skips and not c.places_exits]
+    return [f"--match-exits: {', '.join(own)} cannot be told where its exits are, and keeps its own"] if own else []
+
+
+def _unresolved(prepared: Prepared) -> list[str]:
+    """Targets that so few validation samples cannot vouch for, whatever the method."""
+    spec, samples = prepared.spec, len(prepared.data.val)
+    if spec.choose == "naive" or prepared.data.task.metric != "accuracy":
+        return []
+    least = 100 * smallest_resolvable(samples, spec.level)
+    asked = [target for target in prepared.targets if target.kind == "drop"]
+    return [
+        f"{target.name}: {samples} validation samples vouch for no drop below {least:.2f} points; nobody can meet it"
+        for target in asked
+        if target.value < least
+    ]
 
 
 def _recipe_notes(prepared: Prepared) -> list[str]:

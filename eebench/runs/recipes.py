@@ -9,7 +9,8 @@ from typing import Any
 
 from eebench.api import PaperRecipe, Phase, Recipe, Task
 from eebench.errors import UserError
-from eebench.plugins.registry import Chosen, Registry, split_list
+from eebench.plugins.chosen import Chosen, split_list
+from eebench.plugins.registry import Registry
 
 __all__ = ["COMMON", "Fitted", "Setting", "Tuned", "fit_papers"]
 

@@ -18,7 +18,7 @@ from eebench.engine.train import trains_backbone
 from eebench.errors import UserError
 from eebench.files import write_json
 from eebench.measure.frontier import find_frontier, mean_score
-from eebench.plugins.registry import Chosen
+from eebench.plugins.chosen import Chosen
 from eebench.runs.cell import Cell
 from eebench.runs.fingerprint import method_sha256
 from eebench.runs.recipes import Tuned

@@ -11,14 +11,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from eebench.errors import UserError
-from eebench.schema import PROTOCOL_VERSION, TARGETS
+from eebench.schema import PROTOCOL_VERSION
 from eebench.targets import Target
 
 __all__ = ["BUDGETS", "NOT_IN_A_CELL", "Budget", "RunSpec", "make_spec"]
 
 
 NOT_IN_A_CELL = frozenset(
-    "methods seeds thresholds targets choose level static search"
+    "methods match_exits seeds thresholds targets choose level static search device"
     " latency_batch_sizes latency_samples latency_seconds energy".split()
 )
 """Fields of a spec that no trained cell depends on: what is replayed, chosen and timed, not what is trained."""
@@ -86,7 +86,8 @@ class RunSpec(BaseModel):
     pool: Literal["auto", "cls", "mean"] = "auto"
     max_length: int | None = Field(None, gt=0)
     thresholds: tuple[float, ...] | None = None
-    targets: tuple[str, ...] = tuple(TARGETS)
+    match_exits: tuple[int, ...] | None = None
+    targets: tuple[str, ...] | None = None  # None: those the data can resolve, see eebench.targets.default_targets
     choose: Literal["upper", "naive"] = "upper"
     level: float = Field(0.9, gt=0.5, lt=1)
     static: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
@@ -106,13 +107,15 @@ class RunSpec(BaseModel):
     def _path(cls, value: Any) -> Any:
         return str(value) if isinstance(value, Path) else value
 
-    @field_validator("methods", "seeds", "latency_batch_sizes", "thresholds", "targets", "static", mode="before")
+    @field_validator(
+        "methods", "seeds", "latency_batch_sizes", "thresholds", "targets", "static", "match_exits", mode="before"
+    )
     @classmethod
     def _one(cls, value: Any) -> Any:
         """A single value stands for a list of one; methods may come as on the command line, ``"pabee,lgvit"``."""
         return (value,) if isinstance(value, (str, int, float)) else value
 
-    @field_validator("seeds", "methods", "latency_batch_sizes", "thresholds", "targets")
+    @field_validator("seeds", "methods", "latency_batch_sizes", "thresholds", "targets", "match_exits")
     @classmethod
     def _not_empty(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         if value is not None and not value:
@@ -130,10 +133,10 @@ class RunSpec(BaseModel):
             raise ValueError("must be below 2^63")
         return value
 
-    @field_validator("latency_batch_sizes")
+    @field_validator("latency_batch_sizes", "match_exits")
     @classmethod
-    def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if min(value) < 1:
+    def _positive(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and min(value) < 1:
             raise ValueError("must be at least 1")
         return value
 
@@ -146,8 +149,8 @@ class RunSpec(BaseModel):
 
     @field_validator("targets")
     @classmethod
-    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(Target.parse(name).name for name in value)
+    def _known(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if value is None else tuple(Target.parse(name).name for name in value)
 
     @field_validator("static")
     @classmethod

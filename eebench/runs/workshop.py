@@ -19,7 +19,7 @@ from eebench.engine.optimise import BACKBONE_LR_SCALE
 from eebench.engine.train import backbone_phase
 from eebench.errors import UserError
 from eebench.files import read_json
-from eebench.plugins.registry import Chosen
+from eebench.plugins.chosen import Chosen
 from eebench.progress import Reporter
 from eebench.runs.cell import Cell
 from eebench.runs.fingerprint import method_sha256

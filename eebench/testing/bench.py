@@ -14,8 +14,8 @@ from eebench.data.base import Data
 from eebench.engine.model import EarlyExitModel, assemble
 from eebench.engine.trace import Trace, collect
 from eebench.errors import UserError
+from eebench.plugins.chosen import Chosen
 from eebench.plugins.needs import unmet
-from eebench.plugins.registry import Chosen
 from eebench.testing.networks import tiny_backbone, tiny_data
 
 __all__ = ["CPU", "KINDS", "Bench", "BrokenPromiseError", "must"]

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from eebench.api import Method
 from eebench.errors import UserError
+from eebench.plugins.chosen import Chosen
 from eebench.plugins.needs import unmet
-from eebench.plugins.registry import Chosen, Registry
+from eebench.plugins.registry import Registry
 from eebench.testing.bench import KINDS, Bench, BrokenPromiseError, network
 from eebench.testing.checks import CHECKS
 

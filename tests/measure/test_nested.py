@@ -19,6 +19,7 @@ from eebench.measure import (
     score,
     score_drop_upper_bounds,
 )
+from eebench.measure.statistics import Interval
 
 RULES = [Rule(drop=0.05), Rule(drop=0.05, level=None), Rule(budget=0.6)]
 
@@ -84,7 +85,9 @@ def test_one_seed_equals_a_loop_over_written_out_resamples(rule):
     val, test = make_split(0), make_split(1, n=120)
     found = nested_bootstrap([(val, test)], rule, n=60, seed=5)
     loop = by_loop(val, test, rule, 60, 5)
-    for k, interval in enumerate((found.score, found.drop, found.speedup, found.over_frontier)):
+    loop[:, 2] = np.log(loop[:, 2])  # where its interval is made
+    log_speedup = Interval(*np.log([found.speedup.estimate, found.speedup.low, found.speedup.high]), 0.95)
+    for k, interval in enumerate((found.score, found.drop, log_speedup, found.over_frontier)):
         assert interval.estimate == pytest.approx(loop[0, k], abs=1e-6)
         low, high = np.quantile(loop[1:, k], (0.025, 0.975))
         assert (interval.low, interval.high) == pytest.approx((min(low, loop[0, k]), max(high, loop[0, k])), abs=1e-6)
@@ -101,7 +104,8 @@ def test_another_metric_equals_the_loop(rule):
         margin = upper - drops
     loop = by_loop(val, test, rule, 30, 1, metric="mcc", margin=margin)
     assert found.drop.estimate == pytest.approx(loop[0, 1])
-    assert found.speedup.high == pytest.approx(max(np.quantile(loop[1:, 2], 0.975), loop[0, 2]), abs=1e-6)
+    high = np.exp(max(np.quantile(np.log(loop[1:, 2]), 0.975), np.log(loop[0, 2])))
+    assert found.speedup.high == pytest.approx(high, abs=1e-6)
 
 
 def test_the_choice_is_part_of_the_interval():
@@ -124,9 +128,15 @@ def test_seeds_alone_give_students_interval():
     """Where samples cannot vary, what is left is the t interval of the seeds' mean."""
     costs = [0.5, 0.4, 0.8]
     found = nested_bootstrap([(constant(c), constant(c)) for c in costs], Rule(budget=1.0), n=50).speedup
-    values = 1 / np.array(costs)
-    want = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
-    assert (found.estimate, found.low, found.high) == pytest.approx((values.mean(), *want), rel=1e-6)
+    values = -np.log(costs)
+    want = np.exp([values.mean(), *stats.t.interval(0.95, 2, values.mean(), stats.sem(values))])
+    assert (found.estimate, found.low, found.high) == pytest.approx(want, rel=1e-6)
+
+
+def test_a_speed_up_never_reaches_nothing():
+    """Seeds that choose 9, 3 and 3 of 12 blocks: on the ratio itself Student's interval would go below 0."""
+    found = nested_bootstrap([(constant(c), constant(c)) for c in (0.75, 0.25, 0.25)], Rule(budget=1.0), n=50).speedup
+    assert 0 < found.low < 4 / 3 < found.estimate < 4 < found.high
 
 
 def test_seeds_that_agree_add_nothing():

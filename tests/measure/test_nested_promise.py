@@ -27,7 +27,7 @@ def split_of(world, rows):
 
 
 def truth(pool, rule, samples, draws, rng):
-    """Mean true (score, drop, speed-up) of what the rule chooses, over draws of validation samples and all models."""
+    """Mean true (score, drop, log speed-up) of what the rule chooses, over draws of validation samples and models."""
     found = []
     for _ in range(draws):
         rows = rng.integers(POPULATION, size=samples)
@@ -38,7 +38,7 @@ def truth(pool, rule, samples, draws, rng):
             test = Split([1], [1], 1.0, Candidates(np.ones((1, len(cost)), int), cost))
             speedup = nested_bootstrap([(val, test)], rule, n=2).speedup.estimate
             chosen = np.abs(1 / cost - speedup).argmin()
-            found.append([1 - world.drop[chosen], world.drop[chosen], 1 / cost[chosen]])
+            found.append([1 - world.drop[chosen], world.drop[chosen], -np.log(cost[chosen])])
     return np.mean(found, 0)
 
 
@@ -73,8 +73,9 @@ def coverage(pool, count, samples, rule, pooled, own, monkeypatch):
             [(split_of(pool[s], val), split_of(pool[s], test)) for s in seeds], rule, n=200, seed=i
         )
         true = own[i % len(own)] if count == 1 else pooled
-        for k, interval in ((1, found.drop), (2, found.speedup)):
-            kinds = {"ours": (interval.low, interval.high)} | other_intervals(drawn[k])
+        ours_at = {1: (found.drop.low, found.drop.high), 2: np.log((found.speedup.low, found.speedup.high))}
+        for k, interval in ours_at.items():
+            kinds = {"ours": tuple(interval)} | other_intervals(drawn[k])
             for kind, (low, high) in kinds.items():
                 inside[kind][k - 1] += low <= true[k] <= high
     monkeypatch.undo()

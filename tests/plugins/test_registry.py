@@ -11,7 +11,8 @@ import pytest
 from eebench.api import Method, Task
 from eebench.errors import UserError
 from eebench.plugins import registry as module
-from eebench.plugins.registry import GROUP, Registry, split_list
+from eebench.plugins.chosen import split_list
+from eebench.plugins.registry import GROUP, Registry
 from eebench.rules import Confidence
 from eebench.runs.fingerprint import method_sha256
 

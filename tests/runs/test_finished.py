@@ -8,7 +8,6 @@ import eebench
 from eebench.data import load as load_data
 from eebench.engine.trace import Trace
 from eebench.errors import UserError
-from eebench.schema import TARGETS
 
 METHOD = "pabee[blocks=3+6+9]"
 
@@ -24,7 +23,6 @@ def test_tables_are_read_and_failures_told(smoke):
 
 def test_a_loaded_method_answers_raw_samples_as_it_was_scored(smoke):
     deployed = eebench.load(smoke.path, METHOD)
-    assert set(deployed.knobs) == set(TARGETS)
     points = smoke.tables["operating_points"].query("method == @METHOD and kind == 'dynamic'")
     assert deployed.knobs == dict(zip(points["target"], points["knob"], strict=True))
     assert len(repr(deployed)) < 200

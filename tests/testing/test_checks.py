@@ -12,7 +12,8 @@ from torch import nn
 from eebench.api import ChainedHead, ExitHead, ExitOutput, Method, Phase, only
 from eebench.engine.costing import Costing
 from eebench.parts import LinearExit, joint_loss
-from eebench.plugins.registry import Chosen, Registry
+from eebench.plugins.chosen import Chosen
+from eebench.plugins.registry import Registry
 from eebench.rules import Confidence
 from eebench.testing import CHECKS, Bench, check_method, parametrize_with_checks
 
