@@ -48,6 +48,10 @@ def run(
             help="Comma-separated knob values to replay instead of each rule's own grid (not for whole-number knobs)."
         ),
     ] = None,
+    match_exits: Annotated[
+        str | None,
+        typer.Option(help="Blocks behind which every method gets its exits, as far as it can be told: 3+6+9."),
+    ] = None,
     targets: Annotated[
         str | None, typer.Option(help="What knobs are chosen for: drop_1 (points), macs_50 (per cent), ms_2.5.")
     ] = None,
@@ -113,6 +117,7 @@ def run(
         pool=one_of("--pool", pool, ("auto", "cls", "mean")),
         max_length=max_length,
         thresholds=None if thresholds is None else numbers("--thresholds", thresholds, float),
+        match_exits=None if match_exits is None else numbers("--match-exits", match_exits.replace("+", ","), int),
         targets=None if targets is None else tuple(split_list(targets)),
         choose=one_of("--choose", choose, ("upper", "naive")),
         level=level,

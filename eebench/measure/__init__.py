@@ -23,7 +23,7 @@ _EXPORTS = {  # module -> the public names it lends to this package; add a line 
     "conformal": "ConformalReport ExitSets conformal_general conformal_mondrian conformal_quantile lac_sets",
     "drops": "drop_certified drop_upper_bounds score_drop_upper_bounds smallest_resolvable",
     "frontier": "Frontier Gain Mean concave_hull find_frontier mean_gain mean_score pareto_front",
-    "liveness": "live_exits live_regression",
+    "liveness": "constant_answer live_exits live_regression live_scores",
     "nested": "Candidates Nested Rule Split nested_bootstrap",
     "quality": "METRICS per_sample_correct resampled_scores score",
     "ranking": "CriticalDifference critical_difference tiers",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eebench.measure import calibration, quality
+from eebench.measure import calibration, liveness, quality
 from eebench.measure.costs import Costs
 from eebench.measure.replay import replay
 
@@ -174,7 +174,10 @@ def exit_rows(
     """
     trace, classify = evaluation.trace, evaluation.task.kind == "classification"
     correct = trace.correct
-    majority = float(np.bincount(trace.targets).max() / len(trace.targets)) if classify else None
+    majority = None
+    if classify:
+        metric, constant = evaluation.task.metric, liveness.constant_answer(evaluation.task.metric, trace.targets)
+        majority = quality.score(metric, np.full(len(trace.targets), constant), trace.targets)
     rows = []
     for e, block in enumerate(trace.blocks):
         everyone = evaluation.everyone_at(e)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from eebench.measure import anytime, calibration, choice, conformal
+from eebench.measure import anytime, calibration, choice, conformal, liveness, quality
 from eebench.measure.frontier import Frontier, find_frontier, mean_gain, mean_score
 from eebench.runs.score import Point, Row
 from eebench.runs.tables import Scored
+from eebench.targets import Target
 
 __all__ = ["conformal_rows", "summary_rows"]
 
-DROPS = (0.005, 0.01, 0.02)
+DROPS = (0.5, 1.0, 2.0)  # points
 SHARES = (0.25, 0.5, 0.75)
 AREA_RANGE = (0.1, 1.0)  # of the plain backbone's MACs
 ALPHAS = (0.05, 0.1)
@@ -52,10 +53,10 @@ def summary_rows(scored: Scored, plain: Scored, frontier: tuple[Frontier, list[P
         values["gain_over_random"] = mean_gain(found, random, *AREA_RANGE).gain
         values["first_exit_share"] = _stuck(scored)
     val_macs, val_score = _columns(val)
-    for drop in DROPS:
-        found_at = choice.choose_within_drop(val_macs, shares.val_score - val_score, drop)
-        name = f"speedup_at_drop_{drop * 100:g}"
-        values[name] = test[found_at.index].row["speedup_macs"] if found_at.met else np.nan
+    assert scored.chooser is not None, "methods and static models have operating points"
+    for points in DROPS:
+        choice_of = scored.chooser.choose(Target("drop", points), val)
+        values[f"speedup_at_drop_{points:g}"] = test[choice_of.index].row["speedup_macs"] if choice_of.met else np.nan
     for part in SHARES:
         found_at = choice.choose_within_budget(val_macs, val_score, part * shares.val)
         values[f"score_at_{part * 100:g}"] = float(test[found_at.index].row["score"]) if found_at.met else np.nan
@@ -70,9 +71,11 @@ class _Shares:
     def __init__(self, plain: Scored) -> None:
         val, test = plain.val("plain")[0], plain.test("plain")[0]
         self.val, self.test, self.val_score = val.row["gmacs"], test.row["gmacs"], val.row["score"]
-        self.majority = 0.0
-        if test.of.task.metric == "accuracy":  # the class that is most frequent on validation data, always answered
-            self.majority = float((test.of.trace.targets == np.bincount(val.of.trace.targets).argmax()).mean())
+        self.majority = 0.0  # score of the one class that does best on validation data, always answered
+        if test.of.task.kind == "classification":
+            metric, targets = test.of.task.metric, test.of.trace.targets
+            answers = np.full(len(targets), liveness.constant_answer(metric, val.of.trace.targets))
+            self.majority = quality.score(metric, answers, targets)
 
     def frontier(self, val: list[Point], test: list[Point]) -> Frontier:
         """What mixing some points reaches."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from eebench.api import ExitRule, Task
 from eebench.measure import calibration, liveness, statistics
+from eebench.measure.calibration_error import calibration_error_of
 from eebench.measure.frontier import Frontier, find_frontier
 from eebench.runs.cell import Cell
 from eebench.runs.choose import Choice, Chooser
@@ -41,7 +42,7 @@ class Scored:
     knob_name: str
     points: dict[str, dict[str, list[Point]]]  # split -> kind -> points
     chosen: dict[str, list[Chosen]] = field(default_factory=dict)  # kind -> one a target
-    how: str = ""  # how drops were judged
+    chooser: Chooser | None = None  # who chose them; None for the plain backbone, of which there is one point
 
     def test(self, kind: str) -> list[Point]:
         """Test points of one kind."""
@@ -57,6 +58,8 @@ class Scored:
         of = self.val("fixed")[0].of
         if of.task.kind == "regression":
             return liveness.live_regression(of.trace.prediction, of.trace.targets)
+        if of.task.metric != "accuracy":
+            return liveness.live_scores(of.task.metric, of.trace.prediction, of.trace.targets)
         return liveness.live_exits(of.trace.correct, of.trace.targets)
 
     @property
@@ -122,7 +125,7 @@ class Scored:
         for kind, points in self.chosen.items():
             for c in points:
                 row: Row = {"method": self.label, "seed": self.seed, "kind": kind, "target": c.target}
-                row |= {"met": c.choice.met, "choose": self.how}
+                row |= {"met": c.choice.met, "choose": "" if self.chooser is None else self.chooser.how}
                 row |= {"knob_name": KNOB_NAMES.get(kind, self.knob_name), "knob": c.test.knob}
                 row |= {"val_score": c.val.row["score"], "val_gmacs": c.val.row["gmacs"], **c.test.row}
                 row |= {"val_drop": c.choice.drop, "val_drop_upper": c.choice.upper}
@@ -134,7 +137,7 @@ class Scored:
                     )
                     row |= {"drop_low": found.low, "drop_high": found.high}
                 if kind in ("static", "dynamic"):
-                    row |= lead("over_frontier", c.test, frontier)
+                    row |= lead("over_frontier", c.test, frontier) | calibration_columns(c.test)
                 if kind == "dynamic":
                     row |= {} if own is None else lead("over_fixed", c.test, own)
                     row["dead_share"] = float((~self.live)[c.test.exits].mean())
@@ -182,6 +185,16 @@ def lead(name: str, point: Point, frontier: tuple[Frontier, list[Point]]) -> Row
     return {name: gain.estimate, f"{name}_low": gain.low, f"{name}_high": gain.high}
 
 
+def calibration_columns(point: Point) -> Row:
+    """What chance makes of a point's ECE: its interval, and the ECE of a calibrated model; nothing for regression."""
+    if point.of.task.kind != "classification":
+        return {}
+    trace = point.of.trace
+    confidence, correct = (calibration.deployed(table, point.exits) for table in (trace.confidence, trace.correct))
+    found = calibration_error_of(np.clip(confidence, 0.0, 1.0), correct, n=200)
+    return {"ece_low": found.ece.low, "ece_high": found.ece.high, "ece_floor": found.floor}
+
+
 def score_plain(cell: Cell, task: Task, depth: int) -> Scored:
     """The plain backbone's rows."""
     return Scored(cell.label, cell.seed, "", _alone("plain", {None: cell}, task, depth))
@@ -202,7 +215,7 @@ def score_static(
     """
     seed = next(iter(cells.values())).seed
     points = _alone("static", cells, task, depth, plain)
-    scored = Scored(STATIC, seed, "blocks", points, how=chooser.how)
+    scored = Scored(STATIC, seed, "blocks", points, chooser=chooser)
     scored.chosen["static"] = _choose(chooser, targets, points, "static")
     return scored
 
@@ -262,7 +275,7 @@ def score_method(
             "random": random_points(evaluation, dynamic),
             "oracle": oracle(evaluation),
         }
-    scored = Scored(cell.label, cell.seed, rule.knob.name, points, how=chooser.how)
+    scored = Scored(cell.label, cell.seed, rule.knob.name, points, chooser=chooser)
     for kind in ("dynamic", "fixed", "oracle"):
         scored.chosen[kind] = _choose(chooser, targets, points, kind)
     scored.chosen["random"] = [  # at the same rate as the method: the very knob chosen for the method

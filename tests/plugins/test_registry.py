@@ -460,3 +460,11 @@ def test_what_a_method_uses_of_its_own_package_is_in_its_fingerprint(entries, pa
     assert method_sha256(type(chosen.method)) != before
     for name in ("used", "method"):
         sys.modules.pop(f"top_package.{name}")
+
+
+def test_exits_are_matched_as_far_as_a_method_can_be_told():
+    """An option that was typed stays; a method whose exits are its own keeps them."""
+    found = Registry.installed().choose("pabee,lgvit[blocks=4+8],pondernet", blocks=(3, 6, 9))
+    assert [c.label for c in found] == ["pabee[blocks=3+6+9]", "lgvit[blocks=4+8]", "pondernet"]
+    assert [c.places_exits for c in found] == [True, True, False]
+    assert found[0].method.blocks == (3, 6, 9)
