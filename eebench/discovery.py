@@ -1,7 +1,7 @@
 """Where third parties' classes are found: entry points of installed packages, and files named by ``--plugin``.
 
 Shared by methods, data sets and backbones. Listing imports no package; a plugin file is imported once, whatever kinds
-of class it brings, and again only when its content changes.
+of class it brings, and again only when its content changes. Python code gives a class itself in place of a file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from typing import Any
 
 from eebench.errors import UserError
 
-__all__ = ["CONTRACTS", "Entry", "contents", "import_file", "installed", "one_line"]
+__all__ = ["CONTRACTS", "Entry", "Plugin", "brought_by", "import_file", "installed", "one_line", "origin_of"]
+
+Plugin = Path | type
+"""A file of classes, or a class given from Python."""
 
 CONTRACTS = {
     "eebench.methods": ("eebench.api", "Method"),
@@ -99,12 +102,24 @@ def import_file(path: Path) -> ModuleType:
     return module
 
 
-def contents(module: ModuleType) -> dict[str, list[type]]:
-    """The classes a plugin file defines, by the entry-point group they would belong to; nothing is imported for it."""
+def origin_of(plugin: Plugin) -> str:
+    """Where a plugin comes from, for people."""
+    return str(plugin) if isinstance(plugin, Path) else f"{plugin.__module__}.{plugin.__qualname__}"
+
+
+def brought_by(plugin: Plugin) -> dict[str, list[type]]:
+    """The classes a plugin brings, by the entry-point group they would belong to; nothing further is imported for it.
+
+    Raises:
+        UserError: no such file, no Python, or it raises while it is imported.
+    """
+    if isinstance(plugin, Path):
+        module = import_file(plugin)
+        things = [t for t in vars(module).values() if isinstance(t, type) and t.__module__ == module.__name__]
+    else:
+        things = [plugin]
     found: dict[str, list[type]] = {group: [] for group in CONTRACTS}
-    for thing in vars(module).values():
-        if not isinstance(thing, type) or thing.__module__ != module.__name__:
-            continue
+    for thing in things:
         bases = {(base.__module__, base.__qualname__) for base in thing.__mro__}
         for group, contract in CONTRACTS.items():
             if contract in bases and thing not in found[group]:

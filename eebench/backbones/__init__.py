@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eebench.backbones.others import brought, find, make
-from eebench.discovery import Entry
+from eebench.discovery import Entry, Plugin
 from eebench.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ OTHERS = (
 TEXT_NAME = re.compile(r"hf:|[\w.-]+/[\w.-]+$|(distil|xlm-|mini)?(bert|albert|roberta|lm|mpnet)\b", re.IGNORECASE)
 
 
-def known(plugins: Sequence[Path] = ()) -> dict[str, str]:
+def known(plugins: Sequence[Plugin] = ()) -> dict[str, str]:
     """Names and what they stand for. Any other model of these families is taken by its own name: see ``OTHERS``.
 
     Those of installed packages and of plugin files come last; no package is imported for it.
@@ -91,7 +91,7 @@ def create(
     channels: int = 3,
     pool: str = "auto",
     max_length: int | None = None,
-    plugins: Sequence[Path] = (),
+    plugins: Sequence[Plugin] = (),
 ) -> Backbone:
     """Build a backbone: a vision one with fresh weights, a text one with its own and a fresh classifier.
 
@@ -104,7 +104,7 @@ def create(
         pool: what exits and classifier of a text backbone read: the class token, the mean of all tokens, or what the
             checkpoint says: ``cls``, ``mean`` or ``auto``.
         max_length: truncate texts to this many tokens; None for as many as the model takes. Text only.
-        plugins: files that may bring further backbones.
+        plugins: files or classes that may bring further backbones.
 
     Raises:
         UserError: no such model, one of a family without an adapter, or sizes it cannot be built with.

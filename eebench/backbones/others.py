@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eebench import discovery
@@ -19,11 +18,11 @@ GROUP = "eebench.backbones"
 NAME = re.compile(r"[A-Za-z][\w.-]*")
 
 
-def brought(plugins: Sequence[Path], taken: Sequence[str]) -> dict[str, discovery.Entry | type[Backbone]]:
+def brought(plugins: Sequence[discovery.Plugin], taken: Sequence[str]) -> dict[str, discovery.Entry | type[Backbone]]:
     """Every such backbone by name: an entry point, not imported yet, or a plugin file's class.
 
     Args:
-        plugins: files, which may bring methods or data sets alone.
+        plugins: files or classes, which may bring methods or data sets alone.
         taken: names that eebench's own backbones have.
 
     Raises:
@@ -44,16 +43,16 @@ def brought(plugins: Sequence[Path], taken: Sequence[str]) -> dict[str, discover
     for entry in discovery.installed(GROUP):
         claim(entry.name, entry.origin)
         found[entry.name] = entry
-    for path in plugins:
-        for cls in discovery.contents(discovery.import_file(path))[GROUP]:
+    for plugin in plugins:
+        for cls in discovery.brought_by(plugin)[GROUP]:
             name = vars(cls).get("name", "")
             if isinstance(name, str) and name:  # an adapter that others derive from has none
-                claim(name, str(path))
+                claim(name, discovery.origin_of(plugin))
                 found[name] = cls
     return found
 
 
-def find(name: str, plugins: Sequence[Path], taken: Sequence[str]) -> type[Backbone] | None:
+def find(name: str, plugins: Sequence[discovery.Plugin], taken: Sequence[str]) -> type[Backbone] | None:
     """The class of a backbone that a package or a file brings; None where none of them has that name.
 
     Raises:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from eebench.data import kind as _kind
 from eebench.data.kind import AUGMENTS, DataSet, Request
 from eebench.data.registry import Registry
+from eebench.discovery import Plugin
 
 if TYPE_CHECKING:
     from eebench.data.arrays import from_arrays
@@ -52,7 +53,7 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f"eebench.data.{_HOME[name]}"), name)
 
 
-def known(plugins: Sequence[Path] = ()) -> dict[str, str]:
+def known(plugins: Sequence[Plugin] = ()) -> dict[str, str]:
     """Every data set that can be named, in one line each; capitals stand for what the user fills in."""
     return Registry.installed(plugins).known()
 
@@ -65,7 +66,7 @@ def check(
     target: str | None = None,
     augment: str | None = None,
     limit: int | None = None,
-    plugins: Sequence[Path] = (),
+    plugins: Sequence[Plugin] = (),
 ) -> None:
     """Say what is wrong with a data set's name, place or options before any work starts. Reads no data.
 
@@ -85,7 +86,7 @@ def load(
     target: str | None = None,
     augment: str | None = None,
     limit: int | None = None,
-    plugins: Sequence[Path] = (),
+    plugins: Sequence[Plugin] = (),
 ) -> Data:
     """Read a data set and split it: the same name and files give the same splits everywhere.
 
@@ -98,7 +99,7 @@ def load(
         target: ``csv:DIR`` only: a numeric column to predict (regression) in place of the column ``label``.
         augment: what is done to training images at random, one of ``AUGMENTS``; None: the data set's own default.
         limit: most training samples; splits that eebench makes itself shrink in proportion, official ones do not.
-        plugins: files that may bring further data sets.
+        plugins: files or classes that may bring further data sets.
 
     Returns:
         The data set. What is worth knowing about it, such as which split serves as the test set, is in its ``notes``.

@@ -33,7 +33,7 @@ class Registry:
     entries: dict[str, discovery.Entry] = field(default_factory=dict)  # not imported yet, by the name's first word
 
     @classmethod
-    def installed(cls, plugins: Sequence[Path] = ()) -> Registry:
+    def installed(cls, plugins: Sequence[discovery.Plugin] = ()) -> Registry:
         """Those of eebench itself first, then entry points, then plugin files (which may bring methods alone).
 
         Raises:
@@ -44,11 +44,12 @@ class Registry:
         for entry in discovery.installed(GROUP):
             _claim(taken, entry.name, entry.origin)
             registry.entries[entry.name] = entry
-        for path in plugins:
-            for found in discovery.contents(discovery.import_file(path))[GROUP]:
-                kind = _made(found, str(path))
+        for plugin in plugins:
+            for found in discovery.brought_by(plugin)[GROUP]:
+                origin = discovery.origin_of(plugin)
+                kind = _made(found, origin)
                 if kind.name:  # a base class of one's own has none
-                    _claim(taken, _word(kind.name), str(path))
+                    _claim(taken, _word(kind.name), origin)
                     registry.kinds.append(kind)
         return registry
 

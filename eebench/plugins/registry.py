@@ -16,7 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eebench.discovery import contents, import_file
+from eebench.discovery import Plugin, brought_by, origin_of
 from eebench.errors import UserError, did_you_mean
 from eebench.plugins.chosen import Chosen, make_chosen, one_line, split_list
 from eebench.schema import BACKBONE, STATIC
@@ -99,28 +99,28 @@ class Registry:
 
     sources: dict[str, Source] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)  # plugin files and methods set aside, and why
-    files: list[Path] = field(default_factory=list)  # plugin files, which may bring data sets and backbones as well
+    plugins: list[Plugin] = field(default_factory=list)  # which may bring data sets and backbones as well
 
     @classmethod
-    def installed(cls, plugins: list[Path] | None = None) -> Registry:
-        """Entry points first, then plugin files; a plugin file that fails is set aside in ``broken``.
+    def installed(cls, plugins: Sequence[Plugin] | None = None) -> Registry:
+        """Entry points first, then plugin files and classes; a file that fails is set aside in ``broken``.
 
         Raises:
             UserError: two sources bring the same name.
         """
-        registry = cls(files=list(plugins or []))
+        registry = cls(plugins=list(plugins or []))
         for entry in entry_points(group=GROUP):
             dist = entry.dist
             origin = f"{dist.name} {dist.version}" if dist else entry.value
             registry._add(Source(entry.name, origin, entry))
-        for path in plugins or []:
+        for plugin in plugins or []:
             try:
-                methods = _methods_in(path)
+                methods = _methods_in(plugin)
             except UserError as error:
-                registry.broken[str(path)] = str(error)
+                registry.broken[str(plugin)] = str(error)
                 continue
             for method in methods:
-                registry._add(Source(method.name, str(path), cls=method))
+                registry._add(Source(method.name, origin_of(plugin), cls=method))
         registry.sources = dict(sorted(registry.sources.items()))
         return registry
 
@@ -180,11 +180,11 @@ class Registry:
         return make_chosen(text, self.get(name).load(), blocks)
 
 
-def _methods_in(path: Path) -> list[type[Method]]:
+def _methods_in(plugin: Plugin) -> list[type[Method]]:
     from eebench.api import Method
 
-    found = contents(import_file(path))
+    found = brought_by(plugin)
     methods = [thing for thing in found[GROUP] if issubclass(thing, Method) and getattr(thing, "name", None)]
     if not methods and not any(things for group, things in found.items() if group != GROUP):
-        raise UserError(f"plugin {path} defines no eebench.api.Method with a name")
+        raise UserError(f"plugin {origin_of(plugin)} defines no eebench.api.Method with a name")
     return methods

@@ -155,5 +155,5 @@ def _backbone(record: RunRecord, outputs: int, registry: Registry) -> Backbone:
         channels=data.channels,
         pool=(record.backbone.pool or "cls") if data.modality == "text" else "auto",
         max_length=record.backbone.max_tokens if data.modality == "text" else None,
-        plugins=registry.files,
+        plugins=registry.plugins,
     )

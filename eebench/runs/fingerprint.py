@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from types import CodeType
 
 from eebench.api import Backbone, Method
 
@@ -31,9 +32,13 @@ def engine_sha256() -> str:
 def method_sha256(cls: type[Method | Backbone]) -> str:
     """Fingerprint of the source of a method, or of a stranger's backbone, so that a changed one is retrained.
 
-    Its file, or every .py of its folder, and whatever else of its own top-level package these use.
+    Its file, or every .py of its folder, and whatever else of its own top-level package these use. A class typed into a
+    notebook or a prompt has no file: its compiled functions stand for it.
     """
-    path = Path(inspect.getfile(cls))
+    try:
+        path = Path(inspect.getfile(cls))
+    except (OSError, TypeError):
+        return _code_sha256(cls)
     files = {path, *(path.parent.glob("*.py") if (path.parent / "__init__.py").exists() else ())}
     found: set[str] = set()
     todo = [cls.__module__]
@@ -47,6 +52,29 @@ def method_sha256(cls: type[Method | Backbone]) -> str:
         homes = {thing.__name__ if inspect.ismodule(thing) else getattr(thing, "__module__", None) for thing in used}
         todo += [h for h in homes if isinstance(h, str) and h.partition(".")[0] == cls.__module__.partition(".")[0]]
     return _sha256(files)
+
+
+def _code_sha256(cls: type) -> str:
+    """Of a class without a source file: its own functions, and those of its bases that have none either."""
+    digest = hashlib.sha256()
+
+    def add(code: CodeType) -> None:
+        digest.update(code.co_code + repr(code.co_names).encode())
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                add(constant)
+            else:
+                digest.update(repr(constant).encode())
+
+    for base in (base for base in cls.__mro__ if base.__module__ == cls.__module__):
+        for name, thing in sorted(vars(base).items()):
+            function = getattr(thing, "__func__", thing)
+            digest.update(name.encode())
+            if inspect.isfunction(function):
+                add(function.__code__)
+            elif not name.startswith("_"):
+                digest.update(repr(thing).encode())
+    return digest.hexdigest()
 
 
 def _sha256(files: Iterable[Path]) -> str:

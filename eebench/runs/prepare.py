@@ -16,6 +16,7 @@ from eebench import backbones, data
 from eebench.api import Backbone, PaperRecipe, Phase, Recipe
 from eebench.backbones.weights import load_weights, weights_sha256
 from eebench.data.base import Data, content_sha256
+from eebench.discovery import Plugin
 from eebench.engine.model import assemble
 from eebench.engine.optimise import common_recipe, overridden, phase_recipes, share_epochs
 from eebench.errors import UserError
@@ -52,7 +53,7 @@ class Prepared:
     max_tokens: int | None  # text: longer ones are truncated
     backbone_code: str  # fingerprint of its adapter's source; "" for eebench's own, which the engine's covers
     notes: list[str] = field(default_factory=list)  # what a reader of the results must know
-    plugins: list[Path] = field(default_factory=list)  # files, which may bring the backbone
+    plugins: list[Plugin] = field(default_factory=list)  # which may bring the backbone
     fitted: dict[str, Fitted] = field(default_factory=dict)  # under --budget paper: whose recipe trains a method
     tuned: dict[str, Tuned] = field(default_factory=dict)  # under --search: what is tried, then what was chosen
 
@@ -169,14 +170,14 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
         target=spec.target,
         augment=spec.augment,
         limit=spec.limit,
-        plugins=registry.files,
+        plugins=registry.plugins,
     )
     if budget.max_samples is not None:
         loaded = loaded.fewer(budget.max_samples, budget.max_samples // 2, budget.max_samples // 2)
     if spec.targets is None:
         spec = spec.model_copy(update={"targets": default_targets(len(loaded.val), spec.level)})
     loaded, said = normalised(loaded, spec.backbone, spec.weights)
-    backbone, lines = _backbone(spec, loaded, registry.files)
+    backbone, lines = _backbone(spec, loaded, registry.plugins)
     lines += said
     if backbone.modality != loaded.modality:
         raise UserError(
@@ -206,7 +207,7 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
         depth=backbone.depth,
         pool=backbone.layouts[-1].pool,
         max_tokens=backbone.max_tokens,
-        plugins=registry.files,
+        plugins=registry.plugins,
         backbone_code=_adapter_sha256(type(backbone)),
     )
     prepared.notes += [budget.warning] if budget.warning else []
@@ -277,7 +278,7 @@ def _adapter_sha256(cls: type[Backbone]) -> str:
     return "" if cls.__module__.partition(".")[0] == "eebench" else method_sha256(cls)
 
 
-def _backbone(spec: RunSpec, loaded: Data, plugins: Sequence[Path]) -> tuple[Backbone, list[str]]:
+def _backbone(spec: RunSpec, loaded: Data, plugins: Sequence[Plugin]) -> tuple[Backbone, list[str]]:
     image_size = spec.image_size or loaded.image_size
     patch_size = spec.patch_size or loaded.patch_size
     backbone = backbones.create(

@@ -7,7 +7,7 @@ import pytest
 
 import eebench
 from eebench.runs import fingerprint
-from eebench.runs.fingerprint import ENGINE, engine_sha256
+from eebench.runs.fingerprint import ENGINE, engine_sha256, method_sha256
 
 HOME = Path(eebench.__file__).parent
 
@@ -45,3 +45,27 @@ def test_code_that_every_run_runs_anew_does_not(copy, file):
 
 def test_every_part_exists():
     assert all((HOME / part).exists() for part in ENGINE)
+
+
+TYPED = """
+from eebench.api import Method
+class Typed(Method):
+    name = "typed"
+    share = {share}
+    def rule(self, task):
+        return [knob * {factor} for knob in (1, 2)]
+"""
+
+
+def typed(**values):
+    """A class as a prompt makes it: no file has its source."""
+    names = {"__name__": "no_such_module"}
+    exec(TYPED.format(**values), names)
+    return names["Typed"]
+
+
+def test_a_class_without_a_file_is_known_by_its_code():
+    first = method_sha256(typed(share=0.5, factor=2))
+    assert first == method_sha256(typed(share=0.5, factor=2))
+    assert first != method_sha256(typed(share=0.6, factor=2))
+    assert first != method_sha256(typed(share=0.5, factor=3))

@@ -18,9 +18,11 @@ from eebench.errors import UserError
 from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
 from eebench.runs.runner import execute
-from eebench.schema import KINDS, PROTOCOL_VERSION, SCHEMA_VERSION, TABLES, TARGETS
+from eebench.schema import KINDS, PROTOCOL_VERSION, SCHEMA_VERSION, TABLES
+from eebench.targets import SHARES
 
 STATIC = ["static[blocks=3]", "static[blocks=12]"]
+TARGETS = ("drop_1", *SHARES)
 LABELS = ["pabee[blocks=3+6+9]", "jei_dnn[blocks=4+8]"]
 
 
