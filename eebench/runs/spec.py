@@ -66,41 +66,66 @@ BUDGETS = {
 }
 
 
+def _said(default: Any, description: str, **bounds: Any) -> Any:
+    """A field with its meaning, which is its help on the command line and its description in the JSON schema."""
+    return Field(default, description=description, **bounds)
+
+
 class RunSpec(BaseModel):
     """One run. Everything that changes a result is in here; where it is written is not."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    methods: tuple[str, ...] = ("all",)
-    backbone: str = "vit_micro"
-    dataset: str = "mnist5k"
-    seeds: tuple[int, ...] = (0,)
-    budget: Literal["smoke", "quick", "standard", "paper"] = "quick"
-    weights: str = "none"
-    data_dir: str | None = None
-    target: str | None = None
-    augment: Literal["none", "shift", "crop", "crop+mirror", "randaugment"] | None = None
-    limit: int | None = Field(None, ge=2)
-    image_size: int | None = Field(None, gt=0)
-    patch_size: int | None = Field(None, gt=0)
-    pool: Literal["auto", "cls", "mean"] = "auto"
-    max_length: int | None = Field(None, gt=0)
-    thresholds: tuple[float, ...] | None = None
-    match_exits: tuple[int, ...] | None = None
-    targets: tuple[str, ...] | None = None  # None: those the data can resolve, see eebench.targets.default_targets
-    choose: Literal["upper", "naive"] = "upper"
-    level: float = Field(0.9, gt=0.5, lt=1)
-    static: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
-    lr: float | None = Field(None, gt=0, allow_inf_nan=False)
-    batch_size: int | None = Field(None, gt=0)
-    epochs: int | None = Field(None, gt=0)
-    search: int | None = Field(None, gt=0)
-    device: str = "auto"
-    threads: int | None = Field(None, gt=0, le=1024)
-    latency_batch_sizes: tuple[int, ...] = (1,)
-    latency_samples: int | None = Field(None, gt=0)
-    latency_seconds: float | None = Field(None, ge=0, allow_inf_nan=False)
-    energy: bool = False
+    methods: tuple[str, ...] = _said(("all",), "Methods, with options: pabee[patience=3], lgvit.")
+    backbone: str = _said("vit_micro", "See 'eebench list backbones'.")
+    dataset: str = _said("mnist5k", "See 'eebench list datasets'.")
+    seeds: tuple[int, ...] = _said((0,), "Training seeds.")
+    budget: Literal["smoke", "quick", "standard", "paper"] = _said("quick", "How long everything trains.")
+    weights: str = _said("none", "none, timm, or a .safetensors file or state dict.")
+    data_dir: str | None = _said(None, "Where the data set lies.")
+    target: str | None = _said(None, "A numeric CSV column to predict instead of 'label'.")
+    augment: Literal["none", "shift", "crop", "crop+mirror", "randaugment"] | None = _said(
+        None, "What is done to training images at random, instead of the data set's default."
+    )
+    limit: int | None = _said(None, "Most training samples: a fixed choice, class by class.", ge=2)
+    image_size: int | None = _said(None, "Side of the input image in pixels.", gt=0)
+    patch_size: int | None = _said(None, "Side of a patch in pixels.", gt=0)
+    pool: Literal["auto", "cls", "mean"] = _said(
+        "auto", "Text: what exits and classifier read: cls, mean, or what the checkpoint says (auto)."
+    )
+    max_length: int | None = _said(
+        None, "Text: truncate to this many tokens instead of as many as the backbone takes.", gt=0
+    )
+    thresholds: tuple[float, ...] | None = _said(
+        None, "Knob values to replay instead of each rule's own grid (not for whole-number knobs)."
+    )
+    match_exits: tuple[int, ...] | None = _said(
+        None, "Blocks behind which every method gets its exits, as far as it can be told."
+    )
+    targets: tuple[str, ...] | None = _said(
+        None,
+        "What knobs are chosen for: drop_1 (points), macs_50 (per cent), ms_2.5; by default those that the validation "
+        "data can resolve.",
+    )
+    choose: Literal["upper", "naive"] = _said(
+        "upper", "How a drop is judged: upper (its upper confidence bound) or naive (the drop seen)."
+    )
+    level: float = _said(0.9, "Confidence of that bound.", gt=0.5, lt=1)
+    static: tuple[float, ...] = _said((0.25, 0.5, 0.75, 1.0), "Depths of the smaller static models, as shares.")
+    lr: float | None = _said(None, "Learning rate, instead of the default for the width.", gt=0, allow_inf_nan=False)
+    batch_size: int | None = _said(None, "Training batch size.", gt=0)
+    epochs: int | None = _said(None, "Passes over the data, instead of the budget's.", gt=0)
+    search: int | None = _said(
+        None, "Trials a method of rates and loss weights, chosen on validation data (eebench[search]).", gt=0
+    )
+    device: str = _said("auto", "auto, cpu or cuda.")
+    threads: int | None = _said(None, "CPU threads; recorded.", gt=0, le=1024)
+    latency_batch_sizes: tuple[int, ...] = _said((1,), "Batch sizes to time.")
+    latency_samples: int | None = _said(None, "Test samples to time.", gt=0)
+    latency_seconds: float | None = _said(
+        None, "How long rounds of timing may go on while results are noisy.", ge=0, allow_inf_nan=False
+    )
+    energy: bool = _said(False, "Joules a sample as well (NVIDIA GPU, eebench[energy]).")
 
     @field_validator("data_dir", "dataset", "backbone", "weights", mode="before")
     @classmethod

@@ -116,3 +116,7 @@ def test_values_as_python_has_them_at_hand(tmp_path):
     spec = make_spec(methods="pabee,lgvit", seeds=3, data_dir=tmp_path, latency_batch_sizes=8, thresholds=0.5)
     assert (spec.methods, spec.seeds, spec.data_dir) == (("pabee,lgvit",), (3,), str(tmp_path))
     assert (spec.latency_batch_sizes, spec.thresholds) == ((8,), (0.5,))
+
+
+def test_every_field_says_what_it_means():
+    assert all(len(field.description or "") > 8 for field in RunSpec.model_fields.values())
