@@ -104,7 +104,7 @@ class Deployed:
 
 
 def load(
-    run: str | Path, method: str, *, seed: int | None = None, plugins: Sequence[str | Path] | None = None
+    run: str | Path, method: str, *, seed: int | None = None, plugins: Sequence[str | Path | type] | None = None
 ) -> Deployed:
     """A trained model of a finished run, ready to be called; the data set is not needed.
 
@@ -112,7 +112,7 @@ def load(
         run: the run directory.
         method: its label in the run; ``backbone`` for the plain one, ``static[blocks=3]`` for a smaller model.
         seed: of the training; the run's first when not given.
-        plugins: files with methods or backbones that are not installed.
+        plugins: files with methods or backbones that are not installed, or such classes themselves.
 
     Raises:
         UserError: no such method or seed in the run, or its weights are not there.
@@ -125,7 +125,7 @@ def load(
     if not cell.weights.exists():
         raise UserError(f"the weights of '{method}' are not in {cell.path}; run the benchmark here first")
     task = task_of(record)
-    registry = Registry.installed([Path(p) for p in plugins or []])
+    registry = Registry.installed([Path(p) if isinstance(p, str) else p for p in plugins or []])
     backbone = _backbone(record, task.outputs, registry)
     rule: ExitRule | None = None
     knobs: dict[str, float] = {}

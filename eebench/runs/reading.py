@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from eebench.plugins.cards import read_card
-from eebench.plugins.registry import Chosen, Registry
+from eebench.plugins.chosen import Chosen
+from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
 from eebench.runs.cell import Cell
 from eebench.runs.choose import Chooser
@@ -26,7 +27,6 @@ from eebench.runs.timings import attach_speedups, expected_of, rounds_of, sample
 from eebench.runs.trials import Concluded, recall
 from eebench.runs.workshop import open_model, open_static
 from eebench.schema import STATIC, TABLES, static_path
-from eebench.targets import Target
 from eebench.timing.paths import Entrant, energy_rows, time_seed
 from eebench.timing.times import Times
 
@@ -83,7 +83,7 @@ class Reading:
     ) -> None:
         self.prepared, self.registry, self.store, self.reporter = prepared, registry, store, reporter
         self.spec, self.task, self.depth = prepared.spec, prepared.data.task, prepared.depth
-        self.targets = [Target.parse(name) for name in self.spec.targets]
+        self.targets = prepared.targets
         self.jobs = {(job.kind, job.label, job.seed): job for job in plan}
         self.outcomes = outcomes
         self.cells: list[dict[str, Any]] = []

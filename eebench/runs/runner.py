@@ -16,6 +16,7 @@ from eebench.progress import Reporter
 from eebench.runs.environment import computing, hold_memory
 from eebench.runs.executors import Executor, InProcess
 from eebench.runs.finished import read
+from eebench.runs.given import named
 from eebench.runs.maker import Maker
 from eebench.runs.plan import Job, Made, Outcomes, Undone, make_plan
 from eebench.runs.prepare import Prepared, prepare
@@ -48,7 +49,7 @@ def run(
     spec: RunSpec | None = None,
     *,
     results: str | Path = "results",
-    plugins: Sequence[str | Path] | None = None,
+    plugins: Sequence[str | Path | type] | None = None,
     force: bool = False,
     repair: bool = True,
     quiet: bool = True,
@@ -59,11 +60,13 @@ def run(
     Args:
         spec: what to run; or give its fields as keywords: ``run(methods=("pabee",), budget="smoke")``.
         results: folder of run directories.
-        plugins: files with further methods.
+        plugins: files with further methods, data sets and backbones, or such classes themselves.
         force: redo finished cells.
         repair: set damaged cells aside and make them again, rather than refuse them.
         quiet: no progress.
-        **values: fields of a RunSpec, when ``spec`` is not given.
+        **values: fields of a RunSpec, when ``spec`` is not given. In place of a name, ``methods`` takes ``Method``
+            classes, ``backbone`` a ``Backbone`` class or a network made (which starts with the weights it has), and
+            ``dataset`` a ``DataSet`` class or a ``Data`` object, such as ``eebench.data.from_arrays`` makes.
 
     Returns:
         The run's tables by name (see ``eebench.schema.TABLES``) as data frames; ``.attrs["path"]`` of each is the run
@@ -76,9 +79,10 @@ def run(
 
     if spec is not None and values:
         raise TypeError("give a spec or its fields, not both")
+    values, brought = named(values, [Path(p) if isinstance(p, str) else p for p in plugins or []])
     outcome = execute(
         spec or make_spec(**values),
-        Registry.installed([Path(p) for p in plugins or []]),
+        Registry.installed(brought),
         Path(results),
         reporter=Reporter(quiet=quiet),
         force=force,

@@ -17,7 +17,9 @@ from eebench.engine.model import assemble
 from eebench.engine.train import trains_backbone
 from eebench.errors import UserError
 from eebench.files import write_json
+from eebench.measure import quality
 from eebench.measure.frontier import find_frontier, mean_score
+from eebench.measure.liveness import constant_answer
 from eebench.plugins.chosen import Chosen
 from eebench.runs.cell import Cell
 from eebench.runs.fingerprint import method_sha256
@@ -190,8 +192,9 @@ def validation_area(cell: Cell, chosen: Chosen, workshop: Workshop, plain: float
     cost = np.array([point.row["gmacs"] for point in points]) / plain
     score = np.array([point.row["score"] for point in points])
     floor = 0.0
-    if task.metric == "accuracy":
-        floor = float(np.bincount(of.trace.targets).max() / len(of.trace.targets))
+    if task.kind == "classification":
+        targets = of.trace.targets
+        floor = quality.score(task.metric, np.full(len(targets), constant_answer(task.metric, targets)), targets)
     return mean_score(find_frontier(cost, score, cost, score), *AREA_RANGE, floor).value
 
 

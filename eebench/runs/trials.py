@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eebench.errors import UserError
 from eebench.files import read_json
-from eebench.plugins.registry import Chosen
+from eebench.plugins.chosen import Chosen
 from eebench.runs.fingerprint import method_sha256
 from eebench.runs.prepare import Prepared
 from eebench.runs.recipes import Tuned

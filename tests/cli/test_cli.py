@@ -381,6 +381,8 @@ def line_of(smoke, plugin, results, reports):
         "8",
         "--static",
         ",".join(map(str, smoke.spec.static)),
+        "--targets",
+        ",".join(smoke.spec.targets),
         "--plugin",
         str(plugin),
         "--results",

@@ -127,10 +127,13 @@ def test_an_id_follows_from_everything_that_made_the_cell(prepared, monkeypatch)
         named(data_sha="g"),
         named(spec=spec(lr=0.1)),
         named(spec=spec(epochs=3)),
-        named(spec=spec(device="auto")),
+        named(device=torch.device("cuda")),
         named(spec=spec(backbone="vit_ti")),
     ]
     monkeypatch.setattr("eebench.runs.prepare.engine_sha256", lambda: "another engine")
+    different.append(named())
+    monkeypatch.undo()
+    monkeypatch.setattr(torch, "__version__", "2.0.0")
     different.append(named())
     monkeypatch.undo()
     assert len({base, *different}) == len(different) + 1
@@ -138,6 +141,7 @@ def test_an_id_follows_from_everything_that_made_the_cell(prepared, monkeypatch)
         named(spec=spec(methods=("sdn",))),
         named(spec=spec(seeds=(0, 1, 2))),
         named(spec=spec(thresholds=(0.5,))),
+        named(spec=spec(device="auto")),  # what it stands for here is in the name
         named(spec=spec(latency_batch_sizes=(1, 8))),
         named(spec=spec(latency_samples=3)),
     ]
