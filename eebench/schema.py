@@ -131,7 +131,7 @@ TABLES: dict[str, dict[str, str]] = {
         "kind": "static, dynamic, fixed, random or oracle (see curves)",
         "target": "drop_<points>, macs_<per cent> or ms_<milliseconds>; a run that names none has the smallest drop of "
         f"{', '.join(f'{points:g}' for points in DROPS)} points that its validation data can certify "
-        "(eebench.targets.default_targets), then " + "; ".join(f"{k}: {Target.parse(k).meaning}" for k in SHARES),
+        "(docs/measures.md), then " + "; ".join(f"{k}: {Target.parse(k).meaning}" for k in SHARES),
         "met": "True when validation data vouch for a knob value that meets the target (for drop_: the bound below); "
         "else the nearest one is shown",
         "choose": "how a drop is judged: upper, by its upper confidence bound, or naive, by the drop seen",

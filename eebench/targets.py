@@ -9,17 +9,13 @@ from typing import Literal
 
 from eebench.errors import UserError
 
-__all__ = ["DROPS", "SHARES", "Target", "default_targets"]
+__all__ = ["DROPS", "SHARES", "Target"]
 
 DROPS = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Points of score that a default target may allow; the smallest the validation samples can certify is taken."""
 
 SHARES = ("macs_75", "macs_50", "macs_25")
 """Default targets that ask for compute."""
-
-CHANGED = 0.04
-"""Share of answers that a default drop target lets a rule change, as many mended as spoilt: what a rule near one point
-lost usually does."""
 
 _PATTERN = re.compile(r"(drop|macs|ms)_(\d+(?:\.\d+)?)")
 
@@ -73,20 +69,3 @@ class Target:
         if self.kind == "drop":
             return f"at most {self.value:g} point{'' if self.value == 1 else 's'} lost"
         return f"at most {self.value:g} % of the MACs" if self.kind == "macs" else f"at most {self.value:g} ms"
-
-
-def default_targets(samples: int, level: float) -> tuple[str, ...]:
-    """Targets of a run that names none: the smallest drop of :data:`DROPS` that its validation data can certify.
-
-    Args:
-        samples: validation samples.
-        level: of the upper bound that a drop is judged by.
-
-    Returns:
-        Names, the headline's first.
-    """
-    from eebench.measure.drops import smallest_resolvable
-
-    least = 100 * smallest_resolvable(samples, level, CHANGED)
-    drop = next((drop for drop in DROPS if drop >= least), DROPS[-1])
-    return (Target("drop", drop).name, *SHARES)

@@ -3,8 +3,7 @@
 import pytest
 
 from eebench.errors import UserError
-from eebench.measure import smallest_resolvable
-from eebench.targets import SHARES, Target, default_targets
+from eebench.targets import Target
 
 
 @pytest.mark.parametrize(
@@ -28,16 +27,3 @@ def test_names_are_canonical():
 def test_what_is_no_target_is_one_line(name):
     with pytest.raises(UserError, match="--targets"):
         Target.parse(name)
-
-
-@pytest.mark.parametrize(
-    ("samples", "drop"),
-    [(40, "drop_10"), (100, "drop_5"), (195, "drop_2"), (361, "drop_2"), (795, "drop_1"), (5000, "drop_0.5")],
-)
-def test_the_default_drop_is_one_that_the_data_can_certify(samples, drop):
-    assert default_targets(samples, 0.9) == (drop, *SHARES)
-
-
-def test_a_stricter_level_needs_a_larger_drop():
-    assert default_targets(795, 0.99)[0] == "drop_2"
-    assert smallest_resolvable(795, 0.99, 0.04) > 0.01

@@ -10,9 +10,13 @@ import numpy as np
 
 from eebench.measure import choice, drops
 from eebench.runs.score import Point
-from eebench.targets import Target
+from eebench.targets import DROPS, SHARES, Target
 
-__all__ = ["Choice", "Chooser"]
+__all__ = ["Choice", "Chooser", "default_targets"]
+
+CHANGED = 0.04
+"""Share of answers that a default drop target lets a rule change, as many mended as spoilt: what a rule near one point
+lost usually does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +85,18 @@ class Chooser:
         if self.ms is None:
             raise ValueError("a target in milliseconds needs measured latencies")
         return self.ms(point)
+
+
+def default_targets(samples: int, level: float) -> tuple[str, ...]:
+    """Targets of a run that names none: first the smallest of the default drops that its validation data can certify.
+
+    Args:
+        samples: validation samples.
+        level: of the upper bound that a drop is judged by.
+
+    Returns:
+        Names, the headline's first.
+    """
+    least = 100 * drops.smallest_resolvable(samples, level, CHANGED)
+    drop = next((drop for drop in DROPS if drop >= least), DROPS[-1])
+    return (Target("drop", drop).name, *SHARES)

@@ -24,12 +24,13 @@ from eebench.measure.drops import smallest_resolvable
 from eebench.plugins.chosen import Chosen
 from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Registry
+from eebench.runs.choose import default_targets
 from eebench.runs.fingerprint import engine_sha256, method_sha256
 from eebench.runs.inputs import normalised, truncated
 from eebench.runs.recipes import COMMON, Fitted, Setting, Tuned, fit_papers
 from eebench.runs.spec import BUDGETS, NOT_IN_A_CELL, Budget, RunSpec
 from eebench.schema import PROTOCOL_VERSION
-from eebench.targets import Target, default_targets
+from eebench.targets import Target
 
 __all__ = ["Prepared", "prepare"]
 

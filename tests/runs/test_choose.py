@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from eebench.api import Task
-from eebench.runs.choose import Chooser
+from eebench.measure import smallest_resolvable
+from eebench.runs.choose import Chooser, default_targets
 from eebench.runs.score import Point
-from eebench.targets import Target
+from eebench.targets import SHARES, Target
 
 SAMPLES = 1000
 TARGETS = np.zeros(SAMPLES, dtype=int)
@@ -72,3 +73,16 @@ def test_what_samples_cannot_vouch_for_is_not_met():
 def test_milliseconds_need_a_clock():
     with pytest.raises(ValueError, match="latencies"):
         Chooser(PLAIN).choose(Target.parse("ms_2"), points([(0.9, 9)]))
+
+
+@pytest.mark.parametrize(
+    ("samples", "drop"),
+    [(40, "drop_10"), (100, "drop_5"), (195, "drop_2"), (361, "drop_2"), (795, "drop_1"), (5000, "drop_0.5")],
+)
+def test_the_default_drop_is_one_that_the_data_can_certify(samples, drop):
+    assert default_targets(samples, 0.9) == (drop, *SHARES)
+
+
+def test_a_stricter_level_needs_a_larger_drop():
+    assert default_targets(795, 0.99)[0] == "drop_2"
+    assert smallest_resolvable(795, 0.99, 0.04) > 0.01
