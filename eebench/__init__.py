@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eebench.errors import UserError
+    from eebench.exchange.exporting import export_predictions
+    from eebench.exchange.importing import import_predictions
     from eebench.runs.deployed import load
     from eebench.runs.finished import read
     from eebench.runs.runner import run
@@ -21,10 +23,14 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["RunSpec", "UserError", "__version__", "load", "make_spec", "read", "run", "tune"]
+__all__ = [
+    "RunSpec", "UserError", "__version__", "export_predictions", "import_predictions", "load", "make_spec", "read",
+    "run", "tune",
+]  # fmt: skip
 
 _HOME = {
-    "RunSpec": "runs.spec", "UserError": "errors", "load": "runs.deployed", "make_spec": "runs.spec",
+    "RunSpec": "runs.spec", "UserError": "errors", "export_predictions": "exchange.exporting",
+    "import_predictions": "exchange.importing", "load": "runs.deployed", "make_spec": "runs.spec",
     "read": "runs.finished", "run": "runs.runner", "tune": "runs.tune",
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ __all__ = [
     "BackboneFacts",
     "CellFacts",
     "DataFacts",
+    "ImportFacts",
     "MacFacts",
     "RunRecord",
     "TaskFacts",
@@ -115,6 +116,15 @@ class TimingFacts(_Facts):
     rounds: int
 
 
+class ImportFacts(_Facts):
+    """Where numbers come from that eebench did not measure itself: models that it never ran, costs as declared."""
+
+    format_version: int
+    by: str | None = None
+    source: str | None = None  # in the words of whoever made them
+    rules: dict[str, str] = {}  # method -> its exit rule, see eebench.runs.imported
+
+
 class RunRecord(_Facts):
     """A whole run, apart from its tables."""
 
@@ -135,6 +145,7 @@ class RunRecord(_Facts):
     cells: list[CellFacts]
     notes: list[str] = Field(default_factory=list)  # what a reader of the results must know
     checksums: dict[str, str] = {}  # SHA-256 of the tables, the raw timings and the cells' manifests, by file name
+    imported: ImportFacts | None = None
 
     def done(self, label: str) -> dict[int, CellFacts]:
         """Finished cells of one label, by seed."""

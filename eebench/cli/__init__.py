@@ -12,6 +12,7 @@ import typer
 
 from eebench.cli.check import check
 from eebench.cli.cost import cost
+from eebench.cli.exchange import export_predictions, import_
 from eebench.cli.info import info
 from eebench.cli.input import say
 from eebench.cli.listing import listing
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 _COMMANDS: dict[str, Callable[..., None]] = {
     "run": run, "report": report, "cost": cost, "tune": tune, "list": listing,
-    "show": show, "check": check, "new": new, "info": info,
+    "import": import_, "export-predictions": export_predictions, "show": show, "check": check, "new": new, "info": info,
 }  # fmt: skip
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)

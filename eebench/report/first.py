@@ -62,6 +62,8 @@ def setting(scene: Scene) -> str:
             ms = row[f"{short}_mean_ms"]
             text += f", {write.ms(ms)} ms on the {name}" if math.isfinite(ms) else ""
         text += "."
+    if run.get("imported"):
+        text += " Imported, cost as declared: eebench did not run what is marked so."
     return f"{text} {_training(scene)}".rstrip()
 
 

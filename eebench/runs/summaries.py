@@ -123,7 +123,8 @@ def _overthinking(point: Point) -> dict[str, float]:
     total = point.of.costs.total.mean(0)
     found = anytime.overthinking(trace.correct, total)
     improvable = anytime.hindsight_improvability(trace.correct)
-    falls = anytime.conditional_monotonicity(np.clip(trace.target_probability, 0.0, 1.0))
+    true = np.clip(trace.target_probability, 0.0, 1.0)
+    falls = {} if np.isnan(true).any() else anytime.conditional_monotonicity(true)  # an import may lack probabilities
     return {
         "overthinking_destructive": found.destructive,
         "overthinking_wasteful": found.wasteful,

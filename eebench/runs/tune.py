@@ -18,7 +18,8 @@ from eebench.plugins.registry import Registry
 from eebench.record import RunRecord
 from eebench.rules import Thresholds
 from eebench.runs.cell import Cell
-from eebench.runs.finished import finished_cell, task_of
+from eebench.runs.finished import finished_cell
+from eebench.runs.imported import rule_of
 
 __all__ = ["Quotas", "Tuned", "tune", "tune_budget"]
 
@@ -134,14 +135,13 @@ def tune(
         raise UserError("--max-drop and --delta must lie strictly between 0 and 1")
     run = Path(run)
     record, cell = _cell(run, method, seed)
-    chosen = (registry or Registry.installed()).choose(method)[0]
-    rule = chosen.rule(task_of(record))
+    rule, pinned = rule_of(record, method, registry)
     (val, costs), (test, test_costs) = _splits(cell)
 
     order = np.random.default_rng(0).permutation(len(val.targets))
     propose, certify = np.array_split(order, 2)
     some = {name: values[propose] for name, values in val.seen.items()}
-    knobs = list(rule.grid(some)) if chosen.pinned is None else [chosen.pinned]
+    knobs = list(rule.grid(some)) if pinned is None else [pinned]
     # Never stopping comes first, also where a knob is as dear on these samples: it is what one falls back to.
     knobs = [
         rule.knob.never,

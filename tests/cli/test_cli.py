@@ -54,6 +54,11 @@ def listing(folder):
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 BAD = {  # what is typed → what is said
+    "import nowhere": "there is no folder nowhere",
+    "import . --choose best": "--choose: 'best' is not one of upper, naive",
+    "import . --targets ms_3": "holds no card.json",
+    "import . --beside nowhere": "no run at nowhere",
+    "export-predictions nowhere out": "no run at nowhere",
     "run --methods pabe": "unknown method 'pabe'; did you mean 'pabee'?",
     "run --methods ''": "--methods: must not be empty",
     "run --methods pabee,pabee": "twice",
