@@ -16,6 +16,7 @@ from eebench.errors import UserError
 from eebench.exchange.card import Card
 from eebench.exchange.cells import Model, same_samples
 from eebench.exchange.scoring import SeedCells, seeds_of
+from eebench.manifest import check_cell, check_run
 from eebench.plugins.registry import Registry
 from eebench.record import CellFacts, ImportFacts, RunRecord, read_record
 from eebench.runs.cell import Cell
@@ -35,13 +36,16 @@ def finished_cells(run: Path, record: RunRecord, labels: Sequence[str] | None = 
     """Finished cells whose arrays are there, in the order of the record.
 
     Raises:
-        UserError: arrays of one are missing, as in a record that was committed without them.
+        UserError: arrays of one are missing, as in a record that was committed without them, or record or cells are
+            not as they were written.
     """
+    check_run(run)
     cells = []
     for facts in record.cells:
         if facts.status != "done" or facts.id is None or (labels is not None and facts.label not in labels):
             continue
         path = run / "cells" / facts.id
+        check_cell(path, facts.id, record.checksums)
         for name in ("trace-val.npz", "trace-test.npz", "costs-val.npz", "costs-test.npz"):
             if not (path / name).is_file():
                 raise UserError(f"{path} has no {name}; run the benchmark here first")

@@ -17,6 +17,7 @@ from eebench.exchange.scoring import Known
 from eebench.files import write_json
 from eebench.measure.costs import Costs
 from eebench.runs.cell import Cell
+from eebench.runs.store import Store
 from eebench.schema import BACKBONE
 
 __all__ = ["Imported", "Model", "cell_name", "read_model", "same_samples", "stand_in", "write_cell"]
@@ -81,7 +82,7 @@ def cell_name(label: str, seed: int, digest: str) -> str:
     return f"{slug}-s{seed}-{digest[:12]}"
 
 
-def write_cell(cells: Path, model: Model) -> Cell:
+def write_cell(store: Store, model: Model) -> Cell:
     """Write a model as a finished cell: traces, costs, logits where they were given, facts; no weights."""
     card = model.card
     digest = hashlib.sha256(card.model_dump_json().encode())
@@ -89,19 +90,18 @@ def write_cell(cells: Path, model: Model) -> Cell:
         for values in (arrays.trace.targets, arrays.trace.prediction, arrays.trace.confidence, arrays.costs.total):
             digest.update(np.ascontiguousarray(values).tobytes())
     cell_id = cell_name(card.method, card.seed, digest.hexdigest())
-    folder = cells / cell_id
-    folder.mkdir(parents=True)
-    for split, arrays in (("val", model.val), ("test", model.test)):
-        arrays.trace.save(folder, split)
-        np.savez(folder / f"costs-{split}.npz", **vars(arrays.costs))
-        if arrays.logits is not None:
-            np.save(folder / f"logits-{split}.npy", arrays.logits)
     phases = [{"phase": "imported", "epochs": 0, "sees_validation": True}] if card.sees_validation else []
     each = card.params_exits if card.params_exits is not None else [None] * len(card.blocks)
     facts = {"id": cell_id, "label": card.method, "seed": card.seed, "params": card.params, "params_exits": each}
     about = {"blocks": card.blocks, "phases": phases, "uncounted": {}, "seconds": 0.0}
-    write_json(folder / "cell.json", facts | about)
-    return Cell(cell_id, card.method, card.seed, folder, 0.0, reused=False)
+    with store.writing(cell_id) as folder:
+        for split, arrays in (("val", model.val), ("test", model.test)):
+            arrays.trace.save(folder, split)
+            np.savez(folder / f"costs-{split}.npz", **vars(arrays.costs))
+            if arrays.logits is not None:
+                np.save(folder / f"logits-{split}.npy", arrays.logits)
+        write_json(folder / "cell.json", facts | about)
+    return Cell(cell_id, card.method, card.seed, store.path / "cells" / cell_id, 0.0, reused=False)
 
 
 def same_samples(first: Trace, second: Trace) -> bool:

@@ -17,9 +17,9 @@ from eebench.exchange.card import Card, ModelCard, read_card
 from eebench.exchange.cells import Imported, Model, read_model, same_samples, stand_in, write_cell
 from eebench.exchange.records import AS_DECLARED, imported_record
 from eebench.exchange.scoring import Choosing, Known, SeedCells, score_cells
-from eebench.files import write_json, write_table
 from eebench.plugins.registry import Registry
 from eebench.runs.imported import METHOD, RULES
+from eebench.runs.store import Store
 from eebench.schema import BACKBONE, STATIC, TABLES, TARGETS
 from eebench.targets import Target
 
@@ -78,11 +78,11 @@ def import_predictions(
     except OSError as error:
         raise UserError(f"output directory {results} cannot be written to: {error.strerror}") from None
     try:
-        name = _write(stage, found, choosing, neighbour)
-        path = results / name
+        store = Store(stage, "run")
+        path = results / _write(store, found, choosing, neighbour)
         if path.exists():
             shutil.rmtree(path)
-        os.replace(stage, path)
+        os.replace(store.path, path)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
     return path
@@ -134,30 +134,27 @@ def _notes(card: Card, models: Sequence[Model]) -> list[str]:
     return notes
 
 
-def _write(stage: Path, found: Imported, choosing: Choosing, neighbour: Neighbour | None) -> str:
-    """Fill the stage with the run; returns the run's name."""
+def _write(store: Store, found: Imported, choosing: Choosing, neighbour: Neighbour | None) -> str:
+    """Write the run; returns its name."""
     card = found.card
     notes = list(found.notes)
-    cells, known = _cells(stage / "cells", found, neighbour, notes)
+    cells, known = _cells(store, found, neighbour, notes)
     rules = dict(found.rules)
     if neighbour is not None:
         rules |= neighbour.rules
     tables = score_cells(cells, _task(card), card.backbone.depth, rules.__getitem__, choosing, known)
     if neighbour is not None:
         neighbour.add_timings(tables)
-    for name, columns in TABLES.items():
-        write_table(stage / f"{name}.csv", list(columns), tables.get(name, []))
     record = imported_record(found, choosing, cells, known, tables["curves"], notes, neighbour)
-    write_json(stage / "run.json", record.model_dump(mode="json"))
+    store.publish({name: tables.get(name, []) for name in TABLES}, {}, record)
     return record.run
 
 
 def _cells(
-    folder: Path, found: Imported, neighbour: Neighbour | None, notes: list[str]
+    store: Store, found: Imported, neighbour: Neighbour | None, notes: list[str]
 ) -> tuple[list[SeedCells], dict[str, Known]]:
     """Every model as a cell, by seed."""
-    folder.mkdir()
-    seeds: dict[int, SeedCells] = {} if neighbour is None else neighbour.seeds(folder)
+    seeds: dict[int, SeedCells] = {} if neighbour is None else neighbour.seeds(store.path / "cells")
     known: dict[str, Known] = {}
     by_seed: dict[int, list[Model]] = {}
     for model in found.models:
@@ -174,13 +171,13 @@ def _cells(
                     f"seed {seed} came without a plain backbone: the last exit of {first.card.method} stands for it,"
                     " at the backbone's declared cost"
                 )
-            seeds[seed] = SeedCells(seed, write_cell(folder, plain))
+            seeds[seed] = SeedCells(seed, write_cell(store, plain))
             known[seeds[seed].plain.id] = plain.known
         for model in models:
             label = model.card.method
             if label == BACKBONE:
                 continue
-            cell = write_cell(folder, model)
+            cell = write_cell(store, model)
             known[cell.id] = model.known
             if label.startswith(f"{STATIC}["):
                 seeds[seed].static[model.card.blocks[-1]] = cell
