@@ -12,6 +12,7 @@ import numpy as np
 from eebench.measure.compare import compare_all
 from eebench.measure.nested import Candidates, Nested, Rule, Split, nested_bootstrap
 from eebench.measure.ranking import tiers
+from eebench.runs.crossfit import cross_fitted
 from eebench.runs.score import Point, Row
 from eebench.runs.tables import Scored
 from eebench.schema import BACKBONE
@@ -68,7 +69,7 @@ def headline_rows(seeds: Sequence[Seed], targets: Sequence[Target], how: str, le
 
 
 def widen(rows: Sequence[Row], seed: Seed, targets: Sequence[Target], how: str, level: float) -> None:
-    """Give one seed's operating points intervals that contain the choice of the knob."""
+    """Give one seed's operating points intervals that contain the choice of the knob, and what cross-fitting says."""
     rules = {target.name: _rule(target, how, level) for target in targets}
     cached: dict[str, tuple[Split, Split]] = {}
     for row in rows:
@@ -80,6 +81,7 @@ def widen(rows: Sequence[Row], seed: Seed, targets: Sequence[Target], how: str, 
         found = nested_bootstrap([splits], rule, metric, n=RESAMPLES)
         for name, interval in (("drop", found.drop), ("speedup_macs", found.speedup)):
             row |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
+        row["crossfit_drop"], row["crossfit_speedup_macs"] = cross_fitted(*splits, rule, metric)
 
 
 def pair_rows(seeds: Sequence[Seed], targets: Sequence[Target]) -> tuple[list[Row], list[Row]]:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import gmean
 
+from eebench.measure import Candidates, Rule, Split, cross_fit
 from eebench.runs.choose import Chooser
+from eebench.runs.crossfit import cross_fitted
 from eebench.runs.headlines import Seed, headline_rows, pair_rows, widen
 from eebench.runs.tables import frontier_of, score_method, score_plain, score_static
 from eebench.schema import BACKBONE, TABLES
@@ -115,3 +117,28 @@ def test_a_method_that_missed_a_seed_is_compared_with_nobody(seeds):
     assert "twin" not in {row["method"] for row in tiers}
     rows = headline_rows([*seeds[:2], short], TARGETS, "upper", 0.9)
     assert {row["seeds"] for row in rows if row["method"] == "twin"} == {2}
+
+
+def test_cross_fitting_chooses_on_one_half_and_reads_on_the_other():
+    """Knob 0 is right on the first half of the held-out samples alone, knob 1 on the second."""
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 2, 80)
+    fold = cross_fit(lambda rows: 0, 80, targets).fold
+    answers = np.stack([np.where(fold == 0, targets, 1 - targets), np.where(fold == 1, targets, 1 - targets)], 1)
+    cost = np.array([0.5, 0.25])
+    whole = [Split(targets[r], targets[r], 1.0, Candidates(answers[r], cost)) for r in (slice(50), slice(50, 80))]
+    drop, speedup = cross_fitted(*whole, Rule(budget=1.0), "accuracy")
+    assert drop == 1.0  # the best on either half is wrong on the other
+    shares = [(fold == f).mean() for f in (0, 1)]
+    assert speedup == pytest.approx(1 / (0.25 * shares[0] + 0.5 * shares[1]))
+    naive = cross_fitted(*whole, Rule(drop=0.01, level=None), "accuracy")
+    assert naive == (drop, pytest.approx(speedup))
+
+
+def test_the_tables_hold_what_cross_fitting_says(seeds):
+    rows = [{"target": t.name, "method": "ours", "seed": 0, "kind": "dynamic"} for t in TARGETS]
+    widen(rows, seeds[0], TARGETS, "upper", 0.9)
+    for row in rows:
+        assert -1 <= row["crossfit_drop"] <= 1
+        assert row["crossfit_speedup_macs"] > 0
+    assert set().union(*rows) <= set(TABLES["operating_points"])
