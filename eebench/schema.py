@@ -161,7 +161,7 @@ TABLES: dict[str, dict[str, str]] = {
         "speedup_macs_low": "lower end of its 95 % interval, which contains the choice of the knob",
         "speedup_macs_high": "its upper end",
         "crossfit_drop": "drop of the same target cross-fitted: on validation and test samples together, the knob "
-        "chosen on one half and read on the other, and the other way round; dynamic and static, drop_ and macs_ targets only",
+        "chosen on one half and read on the other, and the other way round; dynamic and static, no ms_ targets",
         "crossfit_speedup_macs": "its MAC speed-up",
         "speedup_cpu": "how many times faster than the plain backbone on the CPU, batch 1, same samples and rounds; "
         "timed samples weighted by the share of the split that stops where they do",
