@@ -30,11 +30,10 @@ def import_(
     from eebench.cli.report import render_and_print
     from eebench.exchange.importing import import_predictions
     from eebench.plugins.registry import Registry
-    from eebench.schema import TARGETS
 
     registry = Registry.installed(plugin)
     fail_if_broken(registry)
-    names = [name.strip() for name in targets.split(",") if name.strip()] or list(TARGETS)
+    names = [name.strip() for name in targets.split(",") if name.strip()] or None
     path = import_predictions(folder, results=results, targets=names, choose=choose, beside=against, registry=registry)
     render_and_print(path, reports)
 

@@ -18,9 +18,10 @@ from eebench.exchange.cells import Imported, Model, read_model, same_samples, st
 from eebench.exchange.records import AS_DECLARED, imported_record
 from eebench.exchange.scoring import Choosing, Known, SeedCells, score_cells
 from eebench.plugins.registry import Registry
+from eebench.runs.choose import default_targets
 from eebench.runs.imported import METHOD, RULES
 from eebench.runs.store import Store
-from eebench.schema import BACKBONE, STATIC, TABLES, TARGETS
+from eebench.schema import BACKBONE, STATIC, TABLES
 from eebench.targets import Target
 
 __all__ = ["import_predictions"]
@@ -30,7 +31,7 @@ def import_predictions(
     folder: str | Path,
     *,
     results: str | Path = "results",
-    targets: Sequence[str] = tuple(TARGETS),
+    targets: Sequence[str] | None = None,
     choose: str = "upper",
     level: float = 0.9,
     beside: str | Path | None = None,
@@ -45,7 +46,7 @@ def import_predictions(
     Args:
         folder: with the card.
         results: folder of run directories.
-        targets: what operating points are chosen for; not milliseconds.
+        targets: what operating points are chosen for, not milliseconds; None: those that the data can resolve.
         choose: ``upper`` or ``naive``.
         level: of the upper bound.
         beside: a finished run on the very samples: its models and the imported ones become one run.
@@ -58,14 +59,15 @@ def import_predictions(
         UserError: anything wrong with the input; nothing is written then.
     """
     folder, results = Path(folder), Path(results)
+    if not 0.5 < level < 1:
+        raise UserError(f"--level: {level:g} must lie between 0.5 and 1")
     found = _read(folder, registry)
-    wanted = [Target.parse(name) for name in targets]
+    samples = len(found.models[0].val.trace.targets)
+    wanted = [Target.parse(name) for name in targets or default_targets(samples, level)]
     if any(target.kind == "ms" for target in wanted):
         raise UserError("--targets: predictions know no milliseconds; use drop_ and macs_ targets")
     if choose not in ("upper", "naive"):
         raise UserError(f"--choose: '{choose}' is not one of upper, naive")
-    if not 0.5 < level < 1:
-        raise UserError(f"--level: {level:g} must lie between 0.5 and 1")
     neighbour = None if beside is None else Neighbour.open(Path(beside), registry)
     if neighbour is not None:
         neighbour.check(found.card, found.models)

@@ -44,7 +44,7 @@ def tables(run, method=None):
 
 def test_a_run_that_is_exported_and_imported_has_the_very_same_tables(smoke, plugin, tmp_path):
     folder = export_predictions(smoke.path, tmp_path / "out", registry=Registry.installed([plugin]))
-    run = import_predictions(folder, results=tmp_path / "results")
+    run = import_predictions(folder, results=tmp_path / "results", targets=smoke.spec.targets)
     own, again = tables(smoke.path), tables(run)
     for name, frame in own.items():
         pd.testing.assert_frame_equal(frame, again[name], check_exact=True, obj=name)
