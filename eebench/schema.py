@@ -284,4 +284,17 @@ TABLES: dict[str, dict[str, str]] = {
         "coverage": "share of test samples whose set holds the true class",
         "size": "mean size of the sets",
     },
+    "samples": {
+        **_WHO,
+        "target": "operating point",
+        "stops": "early or late: among the method's first or last samples to stop; equals in a fixed random order",
+        "sample": "position in the test split, from 0",
+        "exit": "number of the block behind which it stops",
+        "correct": "True when the answer given there is right; empty for regression",
+        "truth": "the sample's class, or number",
+        "answer": "the answer given there",
+        "confidence": "largest probability given there; empty for regression",
+        "text": "the beginning of its text; empty for images",
+        "tile": "number of its thumbnail in samples.npz (tiles); empty where there is no picture of it",
+    },
 }  # fmt: skip

@@ -16,6 +16,9 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run directory, or its name under --results.")],
     results: Results = Path("results"),
     reports: Reports = Path("reports"),
+    no_samples: Annotated[
+        bool, typer.Option("--no-samples", help="Show none of the record's test samples (private data).")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the answer and the comparison as JSON; render nothing.")
     ] = False,
@@ -30,14 +33,14 @@ def report(
         )
         return
     writable("--reports", reports)
-    render_and_print(path, reports)
+    render_and_print(path, reports, samples=not no_samples)
 
 
-def render_and_print(path: Path, reports: Path) -> None:
+def render_and_print(path: Path, reports: Path, *, samples: bool = True) -> None:
     """Write a run's report; print where it lies, the comparison, and the answer as the last lines."""
     from eebench.report import print_comparison, render
 
-    written = render(path, reports / path.name)
+    written = render(path, reports / path.name, samples=samples)
     typer.echo(f"record: {path}")
     for name in ("report.md", "report.html"):
         typer.echo(f"report: {written[name]}")

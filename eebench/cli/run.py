@@ -89,6 +89,9 @@ def run(
         bool,
         typer.Option("--no-repair", help="Refuse damaged cells instead of setting them aside and making them again."),
     ] = False,
+    no_samples: Annotated[
+        bool, typer.Option("--no-samples", help="Keep test samples (private data) out of record and report.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and an estimate; start nothing.")] = False,
 ) -> None:
     """Train, stop early for real, measure and report: the main job."""
@@ -149,7 +152,9 @@ def run(
 
         print_estimate(spec, registry, results)
         return
-    outcome = execute(spec, registry, results, reporter=Reporter(), force=force, repair=not no_repair)
+    outcome = execute(
+        spec, registry, results, reporter=Reporter(), force=force, repair=not no_repair, samples=not no_samples
+    )
     set_aside(registry)
     render_and_print(outcome.path, reports)
     if outcome.failed:

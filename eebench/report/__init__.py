@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["comparison_table", "print_comparison", "read_answer", "render"]
 
 
-def render(run_dir: Path, out_dir: Path) -> dict[str, Path]:
+def render(run_dir: Path, out_dir: Path, *, samples: bool = True) -> dict[str, Path]:
     """Write the report of ``run_dir`` to ``out_dir``; see :func:`eebench.report.writer.render`."""
     from eebench.report.writer import render as work
 
-    return work(run_dir, out_dir)
+    return work(run_dir, out_dir, samples=samples)
 
 
 def read_answer(run_dir: Path) -> dict[str, Any]:

@@ -14,12 +14,13 @@ from typing import Any
 from eebench.report.frames import BACKBONE, Record
 from eebench.report.ranking import CLOCKS, Race
 from eebench.report.targets import target
-from eebench.report.text import Writer, knob, number, one_line, processor
+from eebench.report.text import Writer, knob, listed, number, one_line, processor
 from eebench.report.trust import names, trust
 
 __all__ = ["Answer", "answer", "cost", "way"]
 
 _Z = 1.959964  # of a 95 % interval
+_ALL = ("done", "failed")  # what became of cells that could run
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def answer(race: Race, write: Writer) -> Answer:
     if not race.pays(best):
         return _nothing_pays(race, best)
     if simple is not None and (rule is None or not _deciding_pays(race, rule, simple)):
-        return _simple_wins(race, write, simple, rule)
+        return _simple_wins(race, write, simple, rules)
     assert rule is not None
     return _rule_wins(race, write, rule, rules, simple)
 
@@ -82,7 +83,12 @@ def _refusal(race: Race, write: Writer) -> str:
         failed = [cell for cell in record.cells if cell["status"] != "done"]
         return "no method has a result" + (f" ({one_line(failed[0].get('reason'))})" if failed else "")
     if record.run["spec"].get("budget") == "smoke":
-        return "the budget smoke shows that everything runs, and trains too little to rank anything"
+        asked, ran = ({cell["method"] for cell in record.cells if cell["status"] in of} for of in (_ALL, ("done",)))
+        runs = "everything runs" if ran == asked else f"{len(ran)} of {len(asked)} methods run"
+        return (
+            "the budget smoke trains too little to rank anything. It shows that"
+            f" {runs}; --budget quick gives a first answer"
+        )
     return _chance(record, write)
 
 
@@ -117,7 +123,8 @@ def _rule_wins(race: Race, write: Writer, rule: Any, rules: Sequence[Any], simpl
         losses = sorted(row["drop"] for row in rules)
         span = f"{write.change(losses[-1])} to {write.change(losses[0])}"
         low, high = plain_interval(race.record)
-        first = "Highest score" if race.by_score else "Cheapest" if race.clock == "macs" else "Fastest"
+        first = "highest score" if race.by_score else "cheapest" if race.clock == "macs" else "fastest"
+        first = f"Among the {first}{'s' * race.by_score}" if tied else first.capitalize()
         sentence = f"Cannot tell which exit rule is best. {first}: {sentence}"
         rest = (
             f"Why: they change the score by {span} points, less than the plain backbone's own is known"
@@ -128,7 +135,8 @@ def _rule_wins(race: Race, write: Writer, rule: Any, rules: Sequence[Any], simpl
     )
 
 
-def _simple_wins(race: Race, write: Writer, simple: Any, rule: Any) -> Answer:
+def _simple_wins(race: Race, write: Writer, simple: Any, rules: Sequence[Any]) -> Answer:
+    rule = rules[0] if rules else None
     what = "score" if race.by_score else race.speed
     ahead = rule is not None and rule[what] > simple[what]
     sentence = (
@@ -138,10 +146,16 @@ def _simple_wins(race: Race, write: Writer, simple: Any, rule: Any) -> Answer:
     title = target(str(simple["target"])).title
     if rule is None:
         rest = f"No rule kept to {title}."
-    elif race.beats(simple, rule):
-        rest = f"The best rule, {_at(rule)}, gives only {_result(rule, race, write)} with {title}."
     else:
-        rest = f"The best rule, {_at(rule)}, gives {_result(rule, race, write)} with {title}: not clearly apart."
+        level = race.tied(rule, rules)
+        first = f"The first rule, {_at(rule)} (level: {listed(names(level, race.record), 3)})" if level else ""
+        first = first or f"The best rule, {_at(rule)}"
+        result = f"{_result(rule, race, write)} with {title}"
+        rest = (
+            f"{first}, gives only {result}."
+            if race.beats(simple, rule)
+            else f"{first}, gives {result}: not clearly apart."
+        )
     tied = race.tied(simple, race.running("static", "fixed"))
     best = (simple["method"], simple["kind"])
     return Answer("simple", sentence, f"{rest} {trust(race, simple, tied)}", best, names(tied, race.record))
@@ -204,12 +218,13 @@ def _gain(race: Race, write: Writer, row: Any) -> str:
 
 
 def cost(row: Any, write: Writer) -> str:
-    """What a row costs in score, with its interval: a difference that may be none is called not significant."""
+    """What a row costs in score, with its interval: not significant where that contains none, or seeds disagree."""
     change, of = write.change(row["drop"]), write.points_of
     if not (math.isfinite(row["drop_low"]) and math.isfinite(row["drop_high"])):
         return f"{change} points of {of}"
     interval = f"[{write.change(row['drop_high'])}, {write.change(row['drop_low'])}]"
-    return f"{change} points of {of}{', n.s.' if row['unsure_drop'] else ''} {interval}"
+    unsure = ", n.s." if row["drop_low"] <= 0 <= row["drop_high"] else ", seeds disagree" if row["unsure_drop"] else ""
+    return f"{change} points of {of}{unsure} {interval}"
 
 
 def device(race: Race) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 __all__ = [
-    "AnswerBlock", "Block", "Cell", "Code", "Column", "Explorer", "Figure", "Fold", "Links", "Row", "Section", "Table",
-    "Terms", "Text",
+    "AnswerBlock", "Block", "Cell", "Code", "Column", "Explorer", "Figure", "Fold", "Gallery", "Links", "Row",
+    "Section", "Shot", "Table", "Terms", "Text",
 ]  # fmt: skip
 
 
@@ -119,6 +119,31 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Shot:
+    """One sample of a gallery.
+
+    Attributes:
+        note: where it stopped, and what was answered.
+        name: what it is, for who cannot see it, and on hovering.
+        tile: number of its thumbnail on the page's sheet; None for a text.
+        text: its beginning, where it is one.
+    """
+
+    note: str
+    name: str
+    tile: int | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Samples in groups, each with its heading."""
+
+    kind: ClassVar[str] = "gallery"
+    groups: Sequence[tuple[str, Sequence[Shot]]]
+
+
+@dataclass(frozen=True)
 class Fold:
     """Blocks a reader opens on demand."""
 
@@ -153,7 +178,7 @@ class Explorer:
     fallback: str
 
 
-Block = AnswerBlock | Text | Code | Table | Figure | Fold | Terms | Links | Explorer
+Block = AnswerBlock | Text | Code | Table | Figure | Fold | Gallery | Terms | Links | Explorer
 
 
 @dataclass(frozen=True)

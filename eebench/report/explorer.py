@@ -76,6 +76,8 @@ def _method(scene: Scene, method: str, kind: str) -> dict[str, Any]:
         "id": method,
         "label": scene.record.labels[method],
         "colour": look.colour if look else None,
+        "marker": look.marker if look else "s",
+        "dash": look.strokes if look else "",
         "knob": str(knobs[0]) if knobs else "",
         "higher": direction(scene, method) if kind == "dynamic" else "",
         "seeds": [_sweep(int(str(seed)), mine) for seed, mine in rows.groupby("seed")],

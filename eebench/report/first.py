@@ -50,7 +50,8 @@ def setting(scene: Scene) -> str:
     run, write = scene.record.run, scene.write
     data, backbone = run["data"], run["backbone"]
     plain = scene.points("plain", BACKBONE)
-    text = f"{short_name(backbone['name'])} ({scene.record.depth} blocks, weights: {one_line(backbone.get('weights'))})"
+    weights = short_name(one_line(backbone.get("weights")))
+    text = f"{short_name(backbone['name'])} ({scene.record.depth} blocks, weights: {weights})"
     text += f" on {short_name(data['name'])}, budget {run['spec'].get('budget')}."
     if len(plain):
         row = plain.iloc[0]

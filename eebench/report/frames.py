@@ -49,6 +49,20 @@ _OPTIONAL: dict[str, tuple[str, ...]] = {
     "summary": ("method", "seed", "name", "value"),
     "reliability": ("method", "seed", "target", "bin", "low", "high", "count", "confidence", "accuracy"),
     "conformal": ("method", "seed", "target", "sets", "alpha", "coverage", "size"),
+    "samples": (
+        "method",
+        "seed",
+        "target",
+        "stops",
+        "sample",
+        "exit",
+        "correct",
+        "truth",
+        "answer",
+        "confidence",
+        "text",
+        "tile",
+    ),
 }
 _ADDED: dict[str, dict[str, Any]] = {  # what version 3 brought, and what stands for it where a record has none
     "operating_points": {
@@ -62,7 +76,8 @@ _ADDED: dict[str, dict[str, Any]] = {  # what version 3 brought, and what stands
 }  # fmt: skip
 _TEXT = {
     "method", "split", "kind", "knob_name", "metric", "target", "device", "scenario", "path", "name", "sets", "choose",
-    "method_a", "method_b", "withheld_cpu", "withheld_gpu", "measure", "basis",
+    "method_a", "method_b", "withheld_cpu", "withheld_gpu", "measure", "basis", "stops", "correct", "truth", "answer",
+    "text",
 }  # fmt: skip
 _FLAGS = {"met", "noisy", "live", "contaminated"}
 _RUN = ("run", "command", "spec", "spec_sha256", "environment", "data", "backbone", "macs", "cells")

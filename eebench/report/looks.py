@@ -33,6 +33,11 @@ class Look:
     dash: Any  # a matplotlib line style
 
     @property
+    def strokes(self) -> str:
+        """The line style as SVG has it, for a line 1.6 pixels wide; empty for a solid one."""
+        return "" if isinstance(self.dash, str) else " ".join(f"{1.6 * length:g}" for length in self.dash[1])
+
+    @property
     def gid(self) -> str:
         """The SVG group name that becomes the class ``s<index>`` in a page."""
         return f"series-{self.index}"

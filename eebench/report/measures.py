@@ -36,11 +36,6 @@ _KNOWN: dict[str, tuple[str, str, Callable[[float], str]]] = {
         "mean over the curve of its score minus the fixed-depth curve's at the same MACs, after ELUE's score",
         _points,
     ),
-    r"gain_points_compared": (
-        "curve points compared",
-        "how many points of the curve lie within the fixed-depth curve's range and enter the gain over fixed depth",
-        lambda value: number(value, 0),
-    ),
     r"gain_over_random": (
         "gain over random, pt",
         "mean over the curve of its score minus that of exits drawn at random at the same rate",

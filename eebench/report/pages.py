@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from eebench.report.blocks import Section
+from eebench.report.gallery import Sheet
 
 __all__ = ["HERE", "LIBRARIES", "Page", "environment", "html"]
 
@@ -36,6 +37,7 @@ class Page:
         classes: what they look like: declarations to class name.
         tips: points of each plot in its own coordinates, with what they are.
         data: JSON for the interactive part; empty for none.
+        sheet: thumbnails of samples; None for none.
     """
 
     title: str
@@ -45,6 +47,7 @@ class Page:
     classes: dict[str, str] = field(default_factory=dict)
     tips: dict[str, list[tuple[float, float, str]]] = field(default_factory=dict)
     data: str = ""
+    sheet: Sheet | None = None
 
 
 def html(page: Page) -> str:
@@ -58,7 +61,9 @@ def html(page: Page) -> str:
     allowed = [*scripts, *(_library(name) for name in LIBRARIES if page.data)]
     style_src, script_src = (" ".join(map(_hash, texts)) for texts in (styles, allowed))
     packed = [_packed(name) for name in LIBRARIES if page.data]
-    policy = f"default-src 'none'; style-src {style_src}; script-src {script_src}; base-uri 'none'; form-action 'none'"
+    images = "img-src data:; " if page.sheet else ""
+    policy = f"default-src 'none'; style-src {style_src}; script-src {script_src}; {images}"
+    policy += "base-uri 'none'; form-action 'none'"
     tips = json.dumps(page.tips, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c") if page.tips else ""
     return environment().get_template("report.html.jinja").render(
         page=page, svgs={name: Markup(svg) for name, svg in page.svgs.items()}, css=Markup(css),
@@ -71,7 +76,7 @@ def _rules(page: Page) -> str:
     """Looks of the plots' elements, and the widths of magnitude bars."""
     rules = [f".{name}{{{declarations}}}" for declarations, name in page.classes.items()]
     rules += [f".w{i}{{background-size:{5 * i}% 3px}}" for i in range(1, 21)]
-    return "\n".join(rules) + "\n"
+    return "\n".join(rules) + "\n" + (page.sheet.rules() if page.sheet else "")
 
 
 @cache

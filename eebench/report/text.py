@@ -138,7 +138,8 @@ def knob(row: Any) -> str:
     low, high = row["knob_min"], row["knob_max"]
     if math.isnan(low) or math.isnan(high):
         return DASH
-    return f"{low:.4g}" if f"{low:.4g}" == f"{high:.4g}" else f"{low:.4g} to {high:.4g}"
+    ends = list(dict.fromkeys(f"{end:.4g}".replace("-", "−") for end in (low, high)))
+    return " to ".join(ends)
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from eebench.report.comparison import comparison
 from eebench.report.explorer import explorer_json
 from eebench.report.first import first_screen
 from eebench.report.frames import load
+from eebench.report.gallery import gallery, sheet
 from eebench.report.lines import Lines
 from eebench.report.markdown import markdown
 from eebench.report.pages import Page, html
@@ -31,11 +33,16 @@ _OURS = {"report.html", "report.md", "figures", "tables"}
 Draw = Callable[[Medium], Plot | None]
 
 
-def render(run_dir: Path, out_dir: Path) -> dict[str, Path]:
+def render(run_dir: Path, out_dir: Path, *, samples: bool = True) -> dict[str, Path]:
     """Write report.html, report.md, figures/ (SVG, PNG, PDF) and tables/ (CSV, LaTeX, BibTeX) to ``out_dir``.
 
     Everything comes from the record in ``run_dir``: the same record gives the same bytes. The report is built beside
     ``out_dir`` and takes its place at the end, so a reader never sees half of one and a failure leaves the old one.
+
+    Args:
+        run_dir: the run.
+        out_dir: the report's folder.
+        samples: whether the record's samples of the data are shown.
 
     Returns:
         Every file written, by its path relative to ``out_dir`` (``report.html``, ``figures/pareto_macs.svg``, …).
@@ -46,6 +53,8 @@ def render(run_dir: Path, out_dir: Path) -> dict[str, Path]:
     """
     run_dir, out_dir = Path(run_dir), Path(out_dir)
     record = load(run_dir)
+    if not samples:
+        record = replace(record, tables={name: table for name, table in record.tables.items() if name != "samples"})
     _check(out_dir)
     scene = Scene(record)
     try:
@@ -80,9 +89,10 @@ def _build(scene: Scene, stage: Path) -> None:
     page = Page(scene.title, str(scene.record.run["run"]), [])
     _draw(scene, stage / "figures", page)
     tables = _tables(scene, stage / "tables")
-    sections = _sections(scene, list(page.svgs), tables)
+    thumbnails = sheet(scene.record)
+    sections = _sections(scene, list(page.svgs), tables, pictures=thumbnails is not None)
     data = explorer_json(scene) if scene.record.methods else ""
-    page = Page(page.title, page.run, sections, page.svgs, page.classes, page.tips, data)
+    page = replace(page, sections=sections, data=data, sheet=thumbnails)
     (stage / "report.html").write_text(html(page), encoding="utf-8")
     (stage / "report.md").write_text(markdown(scene, sections, page.svgs), encoding="utf-8")
 
@@ -144,7 +154,7 @@ def _plots(scene: Scene) -> dict[str, Draw]:
     return plots
 
 
-def _sections(scene: Scene, figures: list[str], tables: list[str]) -> list[Section]:
+def _sections(scene: Scene, figures: list[str], tables: list[str], *, pictures: bool) -> list[Section]:
     """The page, in the order of the reader's questions."""
     drawn = set(figures)
     fallback = (
@@ -159,6 +169,7 @@ def _sections(scene: Scene, figures: list[str], tables: list[str]) -> list[Secti
         curves.tradeoffs(scene, drawn),
         curves.claims(scene, drawn),
         details.exits(scene, drawn),
+        *gallery(scene, pictures=pictures),
         details.knobs(scene),
         details.costs(scene, drawn),
         *calibration.calibration(scene, drawn),

@@ -20,6 +20,7 @@ from eebench.runs.live import Live, compare_live, spread
 from eebench.runs.maker import line_of
 from eebench.runs.plan import Job, Made, Outcomes, Undone
 from eebench.runs.prepare import Prepared
+from eebench.runs.samples import sample_rows
 from eebench.runs.store import Store
 from eebench.runs.summaries import conformal_rows, summary_rows
 from eebench.runs.tables import Scored, frontier_of, score_method, score_plain, score_static
@@ -68,7 +69,7 @@ class Reading:
     Attributes:
         cells: what became of each cell, for the record.
         tables: the rows of each table.
-        raw: arrays of the files beside them, raw times, by file name.
+        raw: arrays of the files beside them, raw times and thumbnails, by file name.
         timing: how it was on each seed and device.
     """
 
@@ -93,8 +94,8 @@ class Reading:
         self._seeds: list[Seed] = []
         self._searches: dict[str, Concluded] = {}  # by label
 
-    def read(self) -> None:
-        """Everything: each seed, then what they say together."""
+    def read(self, *, samples: bool = True) -> None:
+        """Everything: each seed, then what they say together, and with ``samples`` some of the data for the report."""
         for job in self.jobs.values():
             if job.kind == "search" and isinstance(self.outcomes[job.key], Made):
                 chosen = next(c for c in self.prepared.methods if c.label == job.label)
@@ -105,6 +106,9 @@ class Reading:
         with self.reporter.task("intervals over seeds"):
             self.tables["headlines"] = headline_rows(self._seeds, self.targets, self.spec.choose, self.spec.level)
             self.tables["pairs"], self.tables["tiers"] = pair_rows(self._seeds, self.targets)
+        if samples:
+            self.tables["samples"], tiles = sample_rows(self._seeds[0], self.prepared.data)
+            self.raw |= tiles
         self.tables["search"] = [row for found in self._searches.values() for row in found.rows]
 
     def _read_seed(self, seed: int) -> None:
@@ -219,13 +223,9 @@ class Reading:
         prepared, spec = self.prepared, self.spec
         entrants = self._entrants(models)
         if spec.energy:
+            test, largest = prepared.data.test, max(spec.latency_batch_sizes)
             self.tables["energy"] += energy_rows(
-                entrants,
-                prepared.data.test,
-                device=prepared.device,
-                batch_size=max(spec.latency_batch_sizes),
-                seed=seed,
-                reporter=self.reporter,
+                entrants, test, device=prepared.device, batch_size=largest, seed=seed, reporter=self.reporter
             )
         if (self.store.path / f"latency-s{seed}.npz").exists():
             self.reporter.say(f"seed {seed}: timed again; these timings take the place of the record's")

@@ -52,6 +52,7 @@ def run(
     plugins: Sequence[str | Path | type] | None = None,
     force: bool = False,
     repair: bool = True,
+    samples: bool = True,
     quiet: bool = True,
     **values: Any,
 ) -> dict[str, pd.DataFrame]:
@@ -63,6 +64,7 @@ def run(
         plugins: files with further methods, data sets and backbones, or such classes themselves.
         force: redo finished cells.
         repair: set damaged cells aside and make them again, rather than refuse them.
+        samples: keep a few test samples in the record for the report; False for private data.
         quiet: no progress.
         **values: fields of a RunSpec, when ``spec`` is not given. In place of a name, ``methods`` takes ``Method``
             classes, ``backbone`` a ``Backbone`` class or a network made (which starts with the weights it has), and
@@ -87,6 +89,7 @@ def run(
         reporter=Reporter(quiet=quiet),
         force=force,
         repair=repair,
+        samples=samples,
     )
     for cell in outcome.failed:
         warnings.warn(f"{cell['label']} seed {cell['seed']} failed: {cell['reason']}", RuntimeWarning, stacklevel=2)
@@ -101,6 +104,7 @@ def execute(
     reporter: Reporter,
     force: bool = False,
     repair: bool = True,
+    samples: bool = True,
 ) -> Outcome:
     """Do everything a spec asks for, reusing finished cells, and write the run directory.
 
@@ -111,6 +115,7 @@ def execute(
         reporter: hears what goes on.
         force: redo finished cells.
         repair: set damaged cells aside and make them again, rather than refuse them.
+        samples: keep a few test samples in the record for the report.
     """
     if results.exists() and not results.is_dir():
         raise UserError(f"output directory {results} is a file")
@@ -123,7 +128,8 @@ def execute(
     store.check()
     with computing(spec.threads, None if force else store.path / "threads.json") as remarks:
         prepared.notes += remarks
-        return _execute(prepared, registry, store, reporter, InProcess(Maker(prepared, store, reporter, force=force)))
+        executor = InProcess(Maker(prepared, store, reporter, force=force))
+        return _execute(prepared, registry, store, reporter, executor, samples=samples)
 
 
 def _unswept(prepared: Prepared) -> list[str]:
@@ -142,7 +148,9 @@ def _unswept(prepared: Prepared) -> list[str]:
     return [f"--thresholds do not apply to {', '.join(own)}: their knobs keep their own values"] if own else []
 
 
-def _execute(prepared: Prepared, registry: Registry, store: Store, reporter: Reporter, executor: Executor) -> Outcome:
+def _execute(
+    prepared: Prepared, registry: Registry, store: Store, reporter: Reporter, executor: Executor, *, samples: bool
+) -> Outcome:
     """Plan, make what is missing, read what is made, write the record."""
     started, clock = datetime.now(UTC), time.perf_counter()
     spec, say = prepared.spec, reporter.say
@@ -157,11 +165,13 @@ def _execute(prepared: Prepared, registry: Registry, store: Store, reporter: Rep
     with reporter.run(len(plan) + len(spec.seeds)):
         outcomes = _made(plan, prepared, reporter, executor)
         reading = Reading(prepared, registry, store, reporter, plan, outcomes)
-        reading.read()
+        reading.read(samples=samples)
     seconds = time.perf_counter() - clock
     broken = list(registry.broken.values())
     record = run_record(prepared, reading.cells, reading.tables["curves"], reading.timing, started, seconds, broken)
     store.publish(reading.tables, reading.raw, record)
+    if "samples" not in reading.raw:  # nor may those of an earlier run stay
+        (store.path / "samples.npz").unlink(missing_ok=True)
     return Outcome(store.path, reading.cells)
 
 

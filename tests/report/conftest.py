@@ -20,7 +20,21 @@ def three(tmp_path_factory) -> Path:
 def twelve(tmp_path_factory) -> Path:
     """Twelve methods, three seeds, a GPU, static models, exits that never learnt."""
     path = tmp_path_factory.mktemp("runs") / "twelve"
-    return write_run(path, 12, seeds=(0, 1, 2), gpu=True, statics=(3, 6), dead=2)
+    return write_run(path, 12, seeds=(0, 1, 2), gpu=True, statics=(3, 6), dead=2, samples="images")
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory) -> Path:
+    """Texts on which every rule is slower than a fixed depth of its own model."""
+    path = tmp_path_factory.mktemp("runs") / "texts"
+    return write_run(path, 4, seeds=(0, 1, 2), text=True, slow=1.6, samples="texts", troubles=False)
+
+
+@pytest.fixture(scope="session")
+def chance(tmp_path_factory) -> Path:
+    """A smoke run in which nobody learnt anything."""
+    path = tmp_path_factory.mktemp("runs") / "chance"
+    return write_run(path, 3, chance=True, budget="smoke", samples="images", troubles=False)
 
 
 @pytest.fixture

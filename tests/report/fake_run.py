@@ -34,12 +34,12 @@ def _measure(right: np.ndarray, confidence: np.ndarray, regression: bool) -> dic
 class _Method:
     """One simulated method under one seed."""
 
-    def __init__(self, name: str, index: int, seed: int, gpu: bool) -> None:
+    def __init__(self, name: str, index: int, seed: int, chance: bool = False) -> None:
         rng = np.random.default_rng([index, seed])
         inner = np.arange(1, DEPTH) if index % 4 != 1 else np.array([4, 8])
         self.name, self.seed, self.exits = name, seed, np.append(inner, DEPTH)
         self.gates = index % 3 == 2
-        self.dead = 0
+        self.dead, self.slow = 0, 1.0
         self.head = BLOCK * (0.02 + 0.12 * (index % 4 == 1) + 0.01 * index)
         skill = 0.97 - 0.75 * (1 - self.exits / DEPTH) ** (1.6 + 0.1 * index)
         self.data = {}
@@ -48,6 +48,8 @@ class _Method:
             hard = 1.17 * noise.random(N) ** 0.7
             blur = rng.normal(0, 0.08, (N, len(skill)))
             right = skill + 0.35 * (skill - 0.5) + blur > hard[:, None]
+            if chance:
+                right = noise.random(right.shape) < 0.1
             confidence = np.clip(skill - 0.5 * hard[:, None] + 0.45 + rng.normal(0, 0.06, right.shape), 0.1, 1)
             self.data[split] = right, confidence
 
@@ -106,12 +108,17 @@ def write_run(
     withheld: str = "",
     dead: int = 0,
     budget: str = "standard",
+    samples: str = "",
+    text: bool = False,
+    chance: bool = False,
+    slow: float = 1.0,
 ) -> Path:
     """Write a run directory to ``path``.
 
     ``troubles`` adds a skipped, a failed cell and a noisy timing; ``extras`` the optional tables; ``statics`` models of
     so many blocks; ``withheld`` a reason for which the first method's CPU speed-ups are not published; the first
-    ``dead`` exits of the last method never learnt.
+    ``dead`` exits of the last method never learnt; ``samples`` puts ``images`` or ``texts`` into the record.
+    With ``text`` the data are texts; at ``chance`` no exit knows anything; deciding takes ``slow`` times as long.
     """
     path.mkdir(parents=True, exist_ok=True)
     names = list(LABELS)[:methods] if isinstance(methods, int) else list(methods)
@@ -119,43 +126,69 @@ def write_run(
     devices = [("cpu", MS), *([("cuda", GPU_MS)] if gpu else [])]
     plain_score: dict[int, dict[str, float]] = {}
     for seed in seeds:
-        plain_score[seed] = _whole(tables, DEPTH, seed, devices, regression)
+        plain_score[seed] = _whole(tables, DEPTH, seed, devices, regression, chance)
         for blocks in statics:
-            _whole(tables, blocks, seed, devices, regression)
+            _whole(tables, blocks, seed, devices, regression, chance)
         tables["operating_points"] += _static_points(tables, seed, plain_score[seed], devices)
     for seed in seeds:
         for i, name in enumerate(names):
             if troubles and i == len(names) - 1 and seed == seeds[-1] and len(seeds) > 1:
                 continue  # this cell failed: its seed has no rows
-            method = _Method(name, i, seed, gpu)
-            method.dead = dead if i == len(names) - 1 else 0
+            method = _Method(name, i, seed, chance)
+            method.dead = len(method.exits) if chance else dead if i == len(names) - 1 else 0
+            method.slow = slow
             _method(tables, method, plain_score[seed], devices, regression)
     if troubles and tables["latency"]:
         tables["latency"][-1]["noisy"] = True
     if withheld:
-        for row in tables["operating_points"]:
-            if row["method"] == names[0] and row["kind"] == "dynamic":
-                row |= {
-                    "withheld_cpu": withheld,
-                    "speedup_cpu": None,
-                    "speedup_cpu_low": None,
-                    "speedup_cpu_high": None,
-                }
+        _withhold(tables, names[0], withheld)
     whole = [f"static[blocks={blocks}]" for blocks in statics]
+    _put_samples(path, tables, names, seeds[0], samples)
     tables["pairs"], tables["tiers"] = _compared(pd.DataFrame(tables["operating_points"]), names)
     for name, rows in tables.items():
         if name in ("curves", "exits", "operating_points", "latency", "shares") or (extras and rows):
             pd.DataFrame(rows, columns=list(TABLES[name])).to_csv(path / f"{name}.csv", index=False)
     record = run_json(path.name, names, list(seeds), gpu, regression, troubles, whole, budget)
+    if text:
+        record["data"] |= {"name": "csv:data/questions", "modality": "text", "image_size": None, "patch_size": None}
+        record["backbone"] |= {"name": "/home/someone/models/minilm", "weights": "/home/someone/models/minilm"}
     (path / "run.json").write_text(json.dumps(record, indent=1))
     return path
 
 
-def _whole(tables, blocks, seed, devices, regression) -> dict[str, float]:
+def _withhold(tables, name: str, reason: str) -> None:
+    """Take one method's CPU speed-ups back."""
+    for row in tables["operating_points"]:
+        if row["method"] == name and row["kind"] == "dynamic":
+            row |= {"withheld_cpu": reason} | dict.fromkeys(["speedup_cpu", "speedup_cpu_low", "speedup_cpu_high"])
+
+
+def _put_samples(path: Path, tables, names: Sequence[str], seed: int, what: str) -> None:
+    """Samples of every method, with thumbnails where they are images."""
+    if what:
+        tables["samples"] = [row for name in names for row in _samples(name, seed, what)]
+    if what == "images":
+        np.savez_compressed(path / "samples.npz", tiles=np.random.default_rng(5).integers(0, 256, (40, 8, 8), np.uint8))
+
+
+def _samples(name: str, seed: int, what: str) -> list[dict[str, Any]]:
+    """Two samples of each sort."""
+    rows = []
+    for i, (stops, correct) in enumerate([("early", True), ("early", False), ("late", True), ("late", False)]):
+        for j in range(2):
+            row = {"method": name, "seed": seed, "target": "drop_1", "stops": stops, "sample": 10 * i + j}
+            row |= {"exit": 4 if stops == "early" else DEPTH, "correct": correct, "truth": "7", "confidence": 0.875}
+            row |= {"answer": "7" if correct else "1"}
+            row |= {"tile": 10 * i + j} if what == "images" else {"text": f'a "text" & <more> of it, {i}{j}'}
+            rows.append(row)
+    return rows
+
+
+def _whole(tables, blocks, seed, devices, regression, chance=False) -> dict[str, float]:
     """A model without exits: the plain backbone, or a smaller one that is a little worse; its scores by split."""
     plain = blocks == DEPTH
     name = "backbone" if plain else "static"
-    model = _Method("backbone", 0, seed, gpu=False)
+    model = _Method("backbone", 0, seed, chance)
     last = np.full(N, len(model.exits) - 1)
     scores = {}
     cost = PLAIN - (DEPTH - blocks) * BLOCK
@@ -377,7 +410,7 @@ def _time(tables, method, row, devices) -> None:
     kind, target = row["kind"], row["target"]
     for device, per_block in devices:
         stop = method.stop("test", row["knob"])
-        base = method.ms(stop, per_block) if kind == "dynamic" else (row["knob"] + 0.25) * per_block
+        base = method.slow * method.ms(stop, per_block) if kind == "dynamic" else (row["knob"] + 0.25) * per_block
         ms = _jitter(base, method.seed)
         short = "cpu" if device == "cpu" else "gpu"
         ratio = per_block * DEPTH / ms.mean()

@@ -56,7 +56,8 @@ def test_smoke_ranks_nobody():
     found = of(PAYS, budget="smoke")
     assert (found.kind, found.best, found.tied) == ("unknown", None, ())
     assert found.sentence == (
-        "Cannot tell: the budget smoke shows that everything runs, and trains too little to rank anything."
+        "Cannot tell: the budget smoke trains too little to rank anything. It shows that everything runs;"
+        " --budget quick gives a first answer."
     )
     assert "SDN" not in found.sentence + found.trust
 

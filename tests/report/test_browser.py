@@ -41,12 +41,13 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def pages(large_report, tmp_path_factory):
-    """Path of the page by name: the simulated run, and the reference records."""
+def pages(large_report, texts, chance, tmp_path_factory):
+    """Path of the page by name: the simulated runs, and the reference records."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("eebench.report.writer.PAPER", ())
         folder = tmp_path_factory.mktemp("pages")
-        made = {name: render(REFERENCE / name, folder / name)["report.html"] for name in RECORDS}
+        runs = {name: REFERENCE / name for name in RECORDS} | {"texts": texts, "chance": chance}
+        made = {name: render(run, folder / name)["report.html"] for name, run in runs.items()}
     return made | {"twelve": large_report["report.html"]}
 
 
@@ -96,7 +97,7 @@ def rows(page, table):
     ("name", "width", "scheme"),
     [
         *(("twelve", width, scheme) for width in (1280, 390) for scheme in ("light", "dark")),
-        *((name, *look) for name in RECORDS for look in ((1280, "light"), (390, "dark"))),
+        *((name, *look) for name in (*RECORDS, "texts", "chance") for look in ((1280, "light"), (390, "dark"))),
     ],
 )
 def test_no_serious_finding_and_no_sideways_scrolling(visit, name, width, scheme):
@@ -111,7 +112,7 @@ def test_no_serious_finding_and_no_sideways_scrolling(visit, name, width, scheme
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("name", [*RECORDS, "twelve"])
+@pytest.mark.parametrize("name", [*RECORDS, "twelve", "texts", "chance"])
 def test_the_first_screen_has_answer_trust_and_plot(visit, name, width):
     page = visit(name, width)
     tops = [
@@ -391,7 +392,41 @@ def test_a_plot_scrolls_inside_its_box_on_a_phone(visit):
     assert plot.evaluate("(box) => box.scrollLeft") > 0
 
 
-@pytest.mark.parametrize("name", [*RECORDS, "twelve"])
+def test_paper_has_every_method(visit):
+    page = visit()
+    page.emulate_media(media="print")
+    printed = page.locator("#comparison-drop_1 tbody tr:visible").all_inner_texts()
+    for label in page.evaluate("JSON.parse(document.getElementById('data').textContent).methods.map((m) => m.label)"):
+        assert any(text.startswith(label) for text in printed), label
+    assert not page.locator("#comparison-macs_50").is_visible()
+    assert page.locator("#comparison > p").first.is_visible()  # what the signs mean
+    assert not page.locator("#answer figcaption .more").is_visible()
+
+
+def test_paper_without_script_has_one_target(visit):
+    page = visit(script=False)
+    page.emulate_media(media="print")
+    assert page.locator("#comparison-drop_1").is_visible()
+    assert not page.locator("#comparison-macs_50").is_visible()
+
+
+def test_samples_are_shown_with_their_pictures(visit):
+    page = visit(after="#samples")
+    thumbs = page.locator("#samples details[open] .thumb")
+    assert thumbs.count() == 8
+    box = thumbs.first.bounding_box()
+    assert box["width"] == pytest.approx(box["height"])
+    assert "test sample 0, stopped behind block 4" in thumbs.first.get_attribute("aria-label")
+    # Two thumbnails are two places of the same sheet, and the sheet has loaded: pixels differ from the page's ground.
+    looks = thumbs.evaluate_all("(all) => all.map((one) => getComputedStyle(one).backgroundPosition)")
+    assert len(set(looks)) == 8
+    from PIL import Image
+
+    shot = np.asarray(Image.open(io.BytesIO(thumbs.first.screenshot())).convert("L"))
+    assert shot.std() > 20
+
+
+@pytest.mark.parametrize("name", [*RECORDS, "twelve", "texts", "chance"])
 def test_it_prints_on_two_pages(visit, name, tmp_path):
     page = visit(name)
     page.pdf(path=tmp_path / "page.pdf", format="A4")

@@ -8,6 +8,7 @@ eebench.explore = () => {
   const device = devices[0];
   const contenders = [...data.methods, ...data.statics];
   const ink = "var(--ink)";
+  const MARGIN = 32 + 6.6 * Math.min(20, Math.max(...contenders.map((method) => method.label.length))); // for their names
   const REACH = 15; // points below the plain backbone that the plot shows
 
   const fixed = (value, digits) => value == null || Number.isNaN(value) ? "–" : value.toFixed(digits).replace("-", "−");
@@ -43,6 +44,20 @@ eebench.explore = () => {
   const plainCost = data.plain.seeds.reduce((sum, seed) => sum + seed.cost, 0) / data.plain.seeds.length;
   const plainScore = data.plain.seeds.reduce((sum, seed) => sum + seed.score, 0) / data.plain.seeds.length;
 
+  // Markers as in every other plot, corner by corner: angle in eighths of pi from above, distance from the centre.
+  const regular = (corners, turn, far = 1) => Array.from({ length: corners }, (_, i) => [turn + 16 * i / corners, far]);
+  const star = (turn) => [0, 4, 8, 12].flatMap((arm) => [[-1, 1.05], [1, 1.05], [2, 0.55]].map(([a, far]) => [turn + arm + a, far]));
+  const corners = { s: regular(4, 2, 1.15), D: regular(4, 0, 1.15), d: [[0, 1.25], [4, 0.75], [8, 1.25], [12, 0.75]], "^": regular(3, 0, 1.2),
+    v: regular(3, 8, 1.2), "<": regular(3, 12, 1.2), ">": regular(3, 4, 1.2), p: regular(5, 0, 1.1), h: regular(6, 0, 1.05), P: star(0), X: star(2) };
+  const shape = (method) => corners[method.marker] ? { draw: (context, size) => {
+    const radius = Math.sqrt(size / Math.PI);
+    corners[method.marker].forEach(([turn, far], i) => {
+      const angle = turn * Math.PI / 8;
+      context[i ? "lineTo" : "moveTo"](radius * far * Math.sin(angle), -radius * far * Math.cos(angle));
+    });
+    context.closePath();
+  } } : "circle";
+
   // The settings: from the address, else the report's own target.
   const given = /^(drop|macs|ms)_([\d.]+)$/.exec(state.get("budget") ?? data.main);
   let kind = given && kinds[given[1]] ? given[1] : "drop";
@@ -69,7 +84,7 @@ eebench.explore = () => {
       table();
     });
     const swatch = Plot.plot({ className: "plot-figure", width: 14, height: 14, axis: null, margin: 0,
-      marks: [Plot.dot([[7, 7]], { r: 6, fill: method.colour ?? ink, frameAnchor: "middle" })] });
+      marks: [Plot.dot([[7, 7]], { r: 5, symbol: shape(method), fill: method.colour ?? ink, frameAnchor: "middle" })] });
     swatch.setAttribute("aria-hidden", "true");
     for (const group of swatch.querySelectorAll("g[aria-label]")) group.removeAttribute("aria-label");
     chips.append(element("label", { className: "chip" }, tick, swatch, method.label));
@@ -121,20 +136,55 @@ eebench.explore = () => {
     const plain = { cost: plainCost, score: plainScore, lost: 0, exit: data.depth, ece: null, ms: name ? data.plain.ms[name] : undefined };
     const marks = [
       Plot.gridX({ stroke: "var(--grid)", strokeOpacity: 1 }), Plot.gridY({ stroke: "var(--grid)", strokeOpacity: 1 }),
-      Plot.line(rows, { x: fx, y: fy, z: (row) => row.method.id, stroke: colour, strokeWidth: 1.6, clip: true }),
+      ...contenders.map((method) => Plot.line(rows.filter((row) => row.method === method),
+        { x: fx, y: fy, stroke: method.colour ?? ink, strokeWidth: 1.6, strokeDasharray: method.dash, clip: true })),
       name ? Plot.dot(rows, { x: fx, y: fy, r: 2.5, fill: colour, clip: true }) : null,
-      Plot.dot(bought, { x: fx, y: fy, r: 6, fill: colour, stroke: "var(--paper)", clip: true }),
+      ...bought.map((row) => Plot.dot([row], { x: fx, y: fy, r: 6, symbol: shape(row.method), fill: colour, stroke: "var(--paper)", clip: true })),
       Number.isFinite(fy(plain)) ? Plot.dot([plain], { x: fx, y: fy, r: 7, symbol: "star", fill: ink }) : null,
       kind === "macs" && x === "share" ? Plot.ruleX([amount], { stroke: ink, strokeDasharray: "3 3" }) : null,
       kind === "drop" && y === "lost" ? Plot.ruleY([amount], { stroke: ink, strokeDasharray: "3 3" }) : null,
       kind === "ms" && name === device ? Plot.ruleX([amount], { stroke: ink, strokeDasharray: "3 3" }) : null,
       Plot.tip(rows, Plot.pointer({ x: fx, y: fy, title, fill: "var(--raised)", stroke: "var(--muted)" })),
     ];
-    const figure = Plot.plot({ className: "plot-figure", width: Math.max(560, Math.min(1080, root.clientWidth || 1080)), height: 420, marginLeft: 52, marginBottom: 40,
+    const figure = Plot.plot({ className: "plot-figure", width: Math.max(560, Math.min(1080, root.clientWidth || 1080)), height: 420, marginLeft: 52, marginBottom: 40, marginRight: MARGIN,
       x: { label: text, labelAnchor: "center" }, y: { label: upText, reverse: y === "lost", ...domain }, marks, ariaLabel: `${upText} against ${text}` });
     figure.setAttribute("role", "img");
     for (const group of figure.querySelectorAll("g[aria-label]")) group.removeAttribute("aria-label");
     canvas.replaceChildren(figure);
+    nameLines(figure, rows, bought, fx, fy);
+  };
+
+  // Names with their markers in the right margin, about as high as what the budget buys, or as their curve's end.
+  const nameLines = (figure, rows, bought, fx, fy) => {
+    const up = figure.scale("y");
+    const [low, high] = [Math.min(...up.range), Math.max(...up.range)];
+    const ends = contenders.flatMap((method) => {
+      const row = bought.find((row) => row.method === method) ?? rows.findLast((row) => row.method === method);
+      const y = row && up.apply(fy(row));
+      return row && y >= low - 1 && y <= high + 1 ? [{ method, y, at: y }] : [];
+    }).sort((a, b) => a.y - b.y);
+    const step = Math.min(15, (high - low) / Math.max(1, ends.length - 1));
+    for (let turn = 0; turn < 100; turn++) {
+      for (let i = 1; i < ends.length; i++) {
+        const lack = step - (ends[i].at - ends[i - 1].at);
+        if (lack > 0) { ends[i - 1].at -= lack / 2; ends[i].at += lack / 2; }
+      }
+      for (const end of ends) end.at = Math.max(low, Math.min(high, end.at));
+    }
+    for (let i = 1; i < ends.length; i++) ends[i].at = Math.max(ends[i].at, ends[i - 1].at + step);
+    const right = Math.max(...figure.scale("x").range) + 18; // the plain backbone's star may stand at the edge
+    const made = (tag, properties, text = "") => {
+      const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+      for (const [key, value] of Object.entries(properties)) element.setAttribute(key, value);
+      element.textContent = text;
+      return element;
+    };
+    for (const { method, at } of ends) {
+      const path = d3.path();
+      corners[method.marker] ? shape(method).draw(path, 60) : path.arc(0, 0, 4.4, 0, 7);
+      figure.append(made("path", { d: path, transform: `translate(${right},${at})`, fill: method.colour ?? ink }),
+        made("text", { class: "named", x: right + 10, y: at, dy: "0.35em", "text-anchor": "start", fill: "currentColor" }, method.label));
+    }
   };
 
   // How samples leave the network: what is still inside narrows from block to block.
@@ -194,8 +244,10 @@ eebench.explore = () => {
     }
     const made = element("table", { id: "explored" }, head, body);
     place.replaceChildren(made);
-    const first = rows.find(([, row]) => row);
-    words.textContent = first ? `${first[0].label} comes first: ${fixed(100 * first[1].score, data.digits)} ${data.unit}, ${fixed(first[1].speed, 2)}× (chosen on validation data${kind === "drop" && data.margin ? ", without the safety margin that the comparison chooses with" : ""}; intervals are in the comparison).` : "Nothing fits this budget on validation data.";
+    const fit = rows.filter(([, row]) => row).length;
+    const margin = kind === "drop" && data.margin ? ", without the safety margin that the comparison chooses with" : "";
+    words.textContent = fit ? `${fit} of ${rows.length} fit on validation data${margin}; in the order of ${kind === "drop" ? "speed-up by MACs" : "score"} on test data.`
+      + " No intervals here: neighbours may be tied, the comparison says which." : "Nothing fits this budget on validation data.";
   };
 
   const settle = (keep) => {

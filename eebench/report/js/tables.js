@@ -135,7 +135,7 @@
       let count = 0;
       for (const body of bodies) {
         const bounds = body.classList.contains("bounds");
-        let any = false, visible = false, mother = null;
+        let any = false, rest = false, visible = false, mother = null;
         for (const row of body.rows) {
           if (row.classList.contains("head")) continue;
           if (row.classList.contains("baseline")) {
@@ -147,9 +147,15 @@
           visible = fits && (bounds ? all : all || count < FIRST);
           if (fits && !bounds) count += 1;
           row.hidden = !visible;
+          row.classList.toggle("rest", fits && !visible && !bounds); // paper has them
           any ||= visible;
+          rest ||= row.classList.contains("rest");
         }
-        for (const row of body.rows) if (row.classList.contains("head")) row.hidden = !any;
+        for (const row of body.rows) {
+          if (!row.classList.contains("head")) continue;
+          row.hidden = !any;
+          row.classList.toggle("rest", rest);
+        }
       }
       more.hidden = false;
       more.textContent = all ? `first ${FIRST} rows` : `all ${count} rows and bounds`;
