@@ -26,6 +26,10 @@ from eebench.errors import UserError
 
 
 def run(
+    context: typer.Context,
+    study: Annotated[
+        Path | None, typer.Argument(help="A study file (.toml, .yaml) in place of the options that describe a run.")
+    ] = None,
     methods: Methods = None,
     backbone: BackboneName = "vit_micro",
     dataset: DatasetName = "mnist5k",
@@ -93,8 +97,20 @@ def run(
         bool, typer.Option("--no-samples", help="Keep test samples (private data) out of record and report.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and an estimate; start nothing.")] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="A part of a study: 'backbone=deit_ti,method=lgvit'; repeatable, each adds to the others."),
+    ] = None,
 ) -> None:
     """Train, stop early for real, measure and report: the main job."""
+    how = {"force": force, "repair": not no_repair, "samples": not no_samples}
+    if study is not None:
+        from eebench.cli.study import check_options, run_file
+
+        check_options(context, study)
+        return run_file(study, only or [], plugin or [], results, reports, how, dry_run=dry_run)
+    if only:
+        raise UserError("--only chooses a part of a study; give a study file")
     from eebench.plugins.chosen import split_list
     from eebench.plugins.registry import Registry
     from eebench.runs.spec import make_spec
@@ -151,15 +167,14 @@ def run(
         from eebench.runs.estimate import print_estimate
 
         print_estimate(spec, registry, results)
-        return
-    outcome = execute(
-        spec, registry, results, reporter=Reporter(), force=force, repair=not no_repair, samples=not no_samples
-    )
+        return None
+    outcome = execute(spec, registry, results, reporter=Reporter(), **how)
     set_aside(registry)
     render_and_print(outcome.path, reports)
     if outcome.failed:
         names = sorted({cell["label"] for cell in outcome.failed})
         raise SystemExit(say(f"failed: {', '.join(names)} (see the report)", 1))
+    return None
 
 
 def _static(shares: str | None, none: bool) -> tuple[float, ...] | None:

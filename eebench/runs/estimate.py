@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -23,63 +24,119 @@ from eebench.runs.prepare import Prepared, prepare
 from eebench.runs.spec import RunSpec
 from eebench.schema import BACKBONE, static_label
 
-__all__ = ["print_estimate"]
+__all__ = ["Estimate", "estimate", "needs", "print_estimate", "print_run"]
 
 FROZEN_SHARE = 0.35  # a batch whose backbone is frozen, against one that trains it: no backward pass through the blocks
+
+
+@dataclass
+class Estimate:
+    """What is left of a run, and about what it takes."""
+
+    rows: list[tuple[str, ...]] = field(default_factory=list)  # cell, phase, what is trained, epochs, time or state
+    seconds: float = 0.0  # of training
+    per_batch: float = 0.0  # seconds of one training step, measured
+    disk: int = 0  # bytes: weights and traces of cells that are not finished
+    memory: int = 0  # bytes this process, or its GPU, needed at most while training steps were timed
+    cells: int = 0
+    done: int = 0  # of them
 
 
 def print_estimate(spec: RunSpec, registry: Registry, results: Path) -> None:
     """Print cells, phases, epochs and an estimate of the training time from a few timed batches."""
     prepared = prepare(spec, registry)
-    spec = prepared.spec
     console = Console(markup=False)  # labels have square brackets of their own
-    data = prepared.data
+    found = print_run(prepared, results, console)
+    console.print(
+        f"about {found.seconds / 60:.1f} minutes of training (timed batches: {found.per_batch * 1e3:.0f} ms each), then"
+        f" tracing and latency; {needs(found)}; nothing was started",
+        highlight=False,
+    )
+
+
+def print_run(prepared: Prepared, results: Path, console: Console) -> Estimate:
+    """Print one run's cells, and estimate what they take."""
+    spec, data = prepared.spec, prepared.data
     console.print(f"run {spec.run_name}", highlight=False)
     console.print(
         f"{data.name}: {len(data.train)} train, {len(data.val)} validation, {len(data.test)} test samples; "
         f"{data.task.kind}, {data.task.metric}; seeds {list(spec.seeds)}; budget {spec.budget}; {prepared.device}",
         highlight=False,
     )
-    per_batch = _seconds_a_batch(prepared)
+    found = estimate(prepared, results)
+    table = Table("cell", "phase", "trains", "epochs", "about")
+    for row in found.rows:
+        table.add_row(*row)
+    console.print(table)
+    return found
+
+
+def needs(found: Estimate) -> str:
+    """Disk and memory in words."""
+    return f"{found.disk / 2**20:.0f} MiB on disk, {found.memory / 2**30:.1f} GiB of memory"
+
+
+def estimate(prepared: Prepared, results: Path) -> Estimate:
+    """What the cells that are not finished take, from a few timed batches."""
+    spec, data, found = prepared.spec, prepared.data, Estimate()
+    found.per_batch = per_batch = _seconds_a_batch(prepared)
+    found.memory = _memory(prepared.device)
     backbone = prepared.backbone()
     width = max(layout.dim for layout in backbone.layouts)
     per_sample = per_batch / min(prepared.common_recipe(width).batch_size, len(data.train))
-    table = Table("cell", "phase", "trains", "epochs", "about")
-    total = 0.0
     common = prepared.common_recipe(width)
-    cells = [(BACKBONE, BACKBONE, "", [("backbone", True, common)])]
+    whole = _bytes(backbone)
+    cells = [(BACKBONE, BACKBONE, "", [("backbone", True, common)], whole + _trace_bytes(prepared, 1))]
     shallow = {static_label(b): b / prepared.depth for b in spec.static_blocks(prepared.depth)}  # of a batch's time
     for blocks in spec.static_blocks(prepared.depth):
-        whole = blocks == prepared.depth
-        epochs = prepared.method_epochs() + (0 if whole else common.epochs)
+        epochs = prepared.method_epochs() + (0 if blocks == prepared.depth else common.epochs)
         recipe = replace(common, epochs=epochs)
-        cells.append((static_label(blocks), static_label(blocks), "", [("alone", True, recipe)]))
+        label = static_label(blocks)
+        size = int(whole * shallow[label]) + _trace_bytes(prepared, 1)
+        cells.append((label, label, "", [("alone", True, recipe)], size))
     for chosen in prepared.methods:
         if chosen.label in prepared.skips:
-            table.add_row(chosen.label, f"skipped: {prepared.skips[chosen.label]}", "", "", "")
+            found.rows.append((chosen.label, f"skipped: {prepared.skips[chosen.label]}", "", "", ""))
             continue
         model = assemble(chosen.method, backbone, data.task)
         stage = prepared.backbone_stage(chosen)
         phases = [] if isinstance(stage, str) else [("the backbone's own stage", True, stage)]
         own = prepared.recipes(chosen, chosen.method.phases(data.task), width)
         phases += [(p.name, trains_backbone(model, p), recipe) for p, recipe in own]
-        cells.append((chosen.label, chosen.trained, method_sha256(type(chosen.method)), phases))
-    for label, trained, code, phases in cells:
+        size = _bytes(model) + _trace_bytes(prepared, len(model.blocks))
+        cells.append((chosen.label, chosen.trained, method_sha256(type(chosen.method)), phases, size))
+    for label, trained, code, phases, size in cells:
         done = [s for s in spec.seeds if _exists(results, prepared.cell_id(trained, s, code))]
-        for name, whole, recipe in phases:
+        left = len(spec.seeds) - len(done)
+        found.cells, found.done = found.cells + len(spec.seeds), found.done + len(done)
+        found.disk += left * size
+        for name, trains_all, recipe in phases:
             trials = max(0, (spec.search or 0) - 1) if code else 0  # one of them trains the method on the first seed
-            passes = recipe.epochs * (len(spec.seeds) - len(done) + trials)
-            share = (shallow.get(label, 1.0) if whole else FROZEN_SHARE) * per_sample
+            passes = recipe.epochs * (left + trials)
+            share = (shallow.get(label, 1.0) if trains_all else FROZEN_SHARE) * per_sample
             seconds = passes * len(data.train) * share
-            total += seconds
-            note = "finished" if len(done) == len(spec.seeds) else f"{seconds:.0f} s"
-            table.add_row(label, name, "backbone and exits" if whole else "exits", str(recipe.epochs), note)
-    console.print(table)
-    console.print(
-        f"about {total / 60:.1f} minutes of training (timed batches: {per_batch * 1e3:.0f} ms each), then tracing and "
-        "latency; nothing was started",
-        highlight=False,
-    )
+            found.seconds += seconds
+            note = f"{seconds:.0f} s" if left else "finished"
+            found.rows.append((label, name, "backbone and exits" if trains_all else "exits", str(recipe.epochs), note))
+    return found
+
+
+def _bytes(model: torch.nn.Module) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+
+
+def _trace_bytes(prepared: Prepared, exits: int) -> int:
+    """Logits of every exit, and some ten numbers beside them, of the two splits that are traced."""
+    data = prepared.data
+    return 4 * (len(data.val) + len(data.test)) * exits * (data.task.outputs + 10)
+
+
+def _memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_reserved(device))
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _exists(results: Path, cell_id: str) -> bool:
