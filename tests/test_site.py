@@ -1,5 +1,6 @@
 """The documentation site: built strictly, complete, and loading nothing from elsewhere."""
 
+import json
 import os
 import re
 import subprocess
@@ -71,3 +72,9 @@ def test_every_measure_is_in_the_reference(site):
     home = eebench.measure._HOME
     missing = [name for name in eebench.measure.__all__ if f'id="eebench.measure.{home[name]}.{name}"' not in page]
     assert not missing
+
+
+def test_the_schema_of_study_files_is_published(site):
+    from eebench.studies.file import json_schema
+
+    assert json.loads((site / "study.schema.json").read_text(encoding="utf-8")) == json_schema()

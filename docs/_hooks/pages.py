@@ -34,6 +34,7 @@ def on_files(files: Files, config: Any) -> Files:
         "columns.md": columns(),
         "command-line.md": command_line(),
         "api/measures.md": measures(),
+        "study.schema.json": schema(),
         "contributing.md": _beside("CONTRIBUTING.md"),
         "changelog.md": _beside("CHANGELOG.md"),
         f"{METHODS}index.md": all_methods(),
@@ -82,6 +83,15 @@ def command_line() -> str:
         if rows:
             lines += ["", *_table(("", "", "default"), rows)]
     return "\n".join(lines)
+
+
+def schema() -> str:
+    """The JSON schema of a study file, from the models that check it."""
+    import json
+
+    from eebench.studies.file import json_schema
+
+    return json.dumps(json_schema(), indent=1)
 
 
 def measures() -> str:

@@ -3,7 +3,6 @@
 import json
 import shlex
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -16,7 +15,6 @@ from eebench.studies.expand import Selection, entries_of, narrowed
 from eebench.studies.file import json_schema, read_study
 from eebench.studies.scaffold import TEMPLATE, write_new_study
 
-ROOT = Path(__file__).parents[2]
 HEAD = "study = 1\n"
 SMALL = """study = 1
 [defaults]
@@ -275,10 +273,6 @@ def test_a_folder_that_is_something_else_is_left_alone(tmp_path, refused):
 
 
 # --- the schema, the file to begin with ------------------------------------------------------------------------------
-
-
-def test_the_published_schema_is_current():
-    assert json.loads((ROOT / "docs" / "study.schema.json").read_text()) == json_schema()
 
 
 def test_the_schema_knows_every_setting_of_a_run():
