@@ -16,7 +16,7 @@ def import_(
     beside: Annotated[
         Path | None, typer.Option(help="A finished run on the same samples, to be compared with in one report.")
     ] = None,
-    targets: Annotated[str, typer.Option(help="What knobs are chosen for: drop_1,macs_50,...")] = "",
+    targets: Annotated[str, typer.Option(help="What knobs are chosen for: drop_1,macs_50,... [as for a run]")] = "",
     choose: Annotated[str, typer.Option(help="upper or naive, as for a run.")] = "upper",
     results: Results = Path("results"),
     reports: Reports = Path("reports"),

@@ -74,6 +74,11 @@ class Neighbour:
         labels = [cell.label for cell in cells if cell.label != BACKBONE and not cell.label.startswith(f"{STATIC}[")]
         return cls(path, record, cells, {label: rule_of(record, label, registry) for label in dict.fromkeys(labels)})
 
+    @property
+    def targets(self) -> list[str]:
+        """What the run's knobs were chosen for, but for milliseconds."""
+        return [name for name in self.record_.spec["targets"] if not name.startswith("ms_")]
+
     def check(self, card: Card, models: Sequence[Model]) -> None:
         """Refuse what cannot be compared.
 

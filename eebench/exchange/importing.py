@@ -46,7 +46,8 @@ def import_predictions(
     Args:
         folder: with the card.
         results: folder of run directories.
-        targets: what operating points are chosen for, not milliseconds; None: those that the data can resolve.
+        targets: what operating points are chosen for, not milliseconds; by default those of ``beside``, or what the
+            validation samples can certify.
         choose: ``upper`` or ``naive``.
         level: of the upper bound.
         beside: a finished run on the very samples: its models and the imported ones become one run.
@@ -62,13 +63,15 @@ def import_predictions(
     if not 0.5 < level < 1:
         raise UserError(f"--level: {level:g} must lie between 0.5 and 1")
     found = _read(folder, registry)
-    samples = len(found.models[0].val.trace.targets)
-    wanted = [Target.parse(name) for name in targets or default_targets(samples, level)]
+    neighbour = None if beside is None else Neighbour.open(Path(beside), registry)
+    if targets is None:
+        targets = default_targets(len(found.models[0].val.trace.targets), level)
+        targets = targets if neighbour is None else neighbour.targets
+    wanted = [Target.parse(name) for name in targets]
     if any(target.kind == "ms" for target in wanted):
         raise UserError("--targets: predictions know no milliseconds; use drop_ and macs_ targets")
     if choose not in ("upper", "naive"):
         raise UserError(f"--choose: '{choose}' is not one of upper, naive")
-    neighbour = None if beside is None else Neighbour.open(Path(beside), registry)
     if neighbour is not None:
         neighbour.check(found.card, found.models)
     choosing = Choosing(wanted, choose, level)
