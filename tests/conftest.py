@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, here and in the processes that tests start
 
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,6 +70,7 @@ def smoke(tmp_path_factory, plugin) -> SimpleNamespace:
     with pytest.warns(RuntimeWarning, match="failing seed 0 failed: ArithmeticError"):
         tables = eebench.run(spec, results=results, plugins=[plugin])
     path = Path(tables["curves"].attrs["path"])
+    spec = eebench.make_spec(**json.loads((path / "run.json").read_text())["spec"])  # as it was filled in
     reason = "ArithmeticError: this loss always raises"
     return SimpleNamespace(spec=spec, tables=tables, path=path, results=results, reason=reason)
 

@@ -13,11 +13,13 @@ from torch import Tensor
 from eebench import backbones
 from eebench.api import Backbone, ExitRule
 from eebench.data.preprocessing import Preprocessing
+from eebench.discovery import Plugin
 from eebench.engine.model import EarlyExitModel, assemble
 from eebench.errors import UserError
 from eebench.plugins.registry import Registry
 from eebench.record import RunRecord
 from eebench.runs.finished import finished_cell, task_of
+from eebench.runs.plugged import missing, recorded
 from eebench.schema import BACKBONE, STATIC
 
 __all__ = ["Answer", "Deployed", "load"]
@@ -112,7 +114,8 @@ def load(
         run: the run directory.
         method: its label in the run; ``backbone`` for the plain one, ``static[blocks=3]`` for a smaller model.
         seed: of the training; the run's first when not given.
-        plugins: files with methods or backbones that are not installed, or such classes themselves.
+        plugins: files with methods or backbones that are not installed, or such classes themselves; when not given,
+            the files of the run, as far as they lie where they lay, unchanged.
 
     Raises:
         UserError: no such method or seed in the run, or its weights are not there.
@@ -125,15 +128,22 @@ def load(
     if not cell.weights.exists():
         raise UserError(f"the weights of '{method}' are not in {cell.path}; run the benchmark here first")
     task = task_of(record)
-    registry = Registry.installed([Path(p) if isinstance(p, str) else p for p in plugins or []])
-    backbone = _backbone(record, task.outputs, registry)
+    given: list[Plugin] = [Path(p) if isinstance(p, str) else p for p in plugins or []]
+    stamps = record.spec.get("plugins", [])
+    registry = Registry.installed(given or recorded(stamps))
+    try:
+        backbone = _backbone(record, task.outputs, registry)
+        chosen = None if _alone(method) else registry.choose(method)[0]
+    except UserError as error:
+        lacking = missing(stamps, [p for p in registry.plugins if isinstance(p, Path)])
+        hint = f"; the run had {', '.join(lacking)}: give plugins=[...]" if lacking else ""
+        raise UserError(f"{error}{hint}") from error
     rule: ExitRule | None = None
     knobs: dict[str, float] = {}
-    if method == BACKBONE or method.startswith(f"{STATIC}["):
+    if chosen is None:
         blocks = int(cell.facts["blocks"][-1])
         model = EarlyExitModel(backbone if blocks == record.backbone.depth else backbone.shorten(blocks), {})
     else:
-        (chosen,) = registry.choose(method)
         model, rule = assemble(chosen.method, backbone, task), chosen.rule(task)
         points = pd.read_csv(path / "operating_points.csv")
         mine = points[(points["method"] == method) & (points["seed"] == cell.seed) & (points["kind"] == "dynamic")]
@@ -143,6 +153,11 @@ def load(
     preprocessing = None if described is None else Preprocessing.from_dict(described)
     labels = tuple(task.labels) or (preprocessing.labels if preprocessing else ())
     return Deployed(method, model.eval().requires_grad_(False), rule, knobs, preprocessing, labels)
+
+
+def _alone(method: str) -> bool:
+    """Whether it is a model without exits."""
+    return method == BACKBONE or method.startswith(f"{STATIC}[")
 
 
 def _backbone(record: RunRecord, outputs: int, registry: Registry) -> Backbone:

@@ -27,6 +27,7 @@ from eebench.plugins.registry import Registry
 from eebench.runs.choose import default_targets
 from eebench.runs.fingerprint import engine_sha256, method_sha256
 from eebench.runs.inputs import normalised, truncated
+from eebench.runs.plugged import stamp
 from eebench.runs.recipes import COMMON, Fitted, Setting, Tuned, fit_papers
 from eebench.runs.spec import BUDGETS, NOT_IN_A_CELL, Budget, RunSpec
 from eebench.schema import PROTOCOL_VERSION
@@ -161,7 +162,8 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
     methods = registry.choose(",".join(spec.methods), spec.match_exits)
     if spec.energy and _device(spec.device).type != "cuda":
         raise UserError("--energy reads an NVIDIA GPU's counter; there is none here (use --device cuda on one)")
-    spec = spec.model_copy(update={"methods": tuple(m.label for m in methods)})
+    known = {"methods": tuple(m.label for m in methods), "plugins": tuple(stamp(p) for p in registry.plugins)}
+    spec = spec.model_copy(update=known)
     budget = BUDGETS[spec.budget]
     device = _device(spec.device)
     loaded = data.load(

@@ -18,7 +18,7 @@ __all__ = ["BUDGETS", "NOT_IN_A_CELL", "Budget", "RunSpec", "make_spec"]
 
 
 NOT_IN_A_CELL = frozenset(
-    "methods match_exits seeds thresholds targets choose level static search device"
+    "plugins methods match_exits seeds thresholds targets choose level static search device"
     " latency_batch_sizes latency_samples latency_seconds energy".split()
 )
 """Fields of a spec that no trained cell depends on: what is replayed, chosen and timed, not what is trained."""
@@ -124,6 +124,10 @@ class RunSpec(BaseModel):
     latency_samples: int | None = _said(None, "Test samples to time.", gt=0)
     latency_seconds: float | None = _said(
         None, "How long rounds of timing may go on while results are noisy.", ge=0, allow_inf_nan=False
+    )
+    plugins: tuple[str, ...] = _said(
+        (),
+        "Filled in by the run: files and classes that brought what no installed package has, and their hashes.",
     )
     energy: bool = _said(False, "Joules a sample as well (NVIDIA GPU, eebench[energy]).")
 
