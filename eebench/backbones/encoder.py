@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -67,6 +68,15 @@ class TextBackbone(Backbone):
         self._tokenizer = tokenizer
         self.max_tokens = self._most(max_tokens)
         self._number()
+
+    def describe(self, folder: Path) -> None:
+        """Write what builds this encoder but for its weights: configuration and tokenizer, as ``save_pretrained`` does.
+
+        Args:
+            folder: made if need be; ``create_text(folder, allow_random=True)`` reads it.
+        """
+        self.net.config.save_pretrained(folder)
+        self._tokenizer.save_pretrained(folder)
 
     def _number(self) -> None:
         """Number the blocks there are."""

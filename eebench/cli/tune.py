@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from eebench.cli.input import one_of, run_directory
-from eebench.cli.options import Plugins, Results
+from eebench.cli.options import Json, Plugins, Results
 from eebench.errors import UserError
+from eebench.files import plain_values
 
 
 def tune(
@@ -26,6 +29,7 @@ def tune(
         float | None, typer.Option(help="Instead: per-exit thresholds for this share of the backbone's MACs.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Training seed; the run's first when not given.")] = None,
+    json: Json = False,
     results: Results = Path("results"),
     plugin: Plugins = None,
 ) -> None:
@@ -42,6 +46,9 @@ def tune(
 
     if budget is not None:
         quotas = tune_budget(path, method, budget, seed=seed)
+        if json:
+            typer.echo(dumps(plain_values(asdict(quotas))))
+            return
         typer.echo(f"{quotas.method} seed {quotas.seed}: stop where the top probability reaches")
         for block, threshold in zip(quotas.blocks, quotas.thresholds, strict=False):
             typer.echo(f"  block {block:>3}: {'never' if threshold > 1 else f'{threshold:.5f}'}")
@@ -60,6 +67,9 @@ def tune(
         seed=seed,
         registry=registry,
     )
+    if json:
+        typer.echo(dumps(plain_values(asdict(found))))
+        return
     typer.echo(f"{found.method} seed {found.seed}: {found.knob_name} = {found.knob:g}")
     typer.echo(f"  {found.promise}")
     typer.echo(f"  calibrated on {found.samples} validation samples that proposed no knob value")

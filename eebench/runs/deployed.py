@@ -22,7 +22,10 @@ from eebench.runs.finished import finished_cell, task_of
 from eebench.runs.plugged import missing, recorded
 from eebench.schema import BACKBONE, STATIC
 
-__all__ = ["Answer", "Deployed", "load"]
+__all__ = ["ENCODER", "Answer", "Deployed", "load"]
+
+ENCODER = "encoder"
+"""Folder of a text run with configuration and tokenizer of its encoder; its weights lie in the cells."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def load(
     stamps = record.spec.get("plugins", [])
     registry = Registry.installed(given or recorded(stamps))
     try:
-        backbone = _backbone(record, task.outputs, registry)
+        backbone = _backbone(record, path, task.outputs, registry)
         chosen = None if _alone(method) else registry.choose(method)[0]
     except UserError as error:
         lacking = missing(stamps, [p for p in registry.plugins if isinstance(p, Path)])
@@ -160,8 +163,14 @@ def _alone(method: str) -> bool:
     return method == BACKBONE or method.startswith(f"{STATIC}[")
 
 
-def _backbone(record: RunRecord, outputs: int, registry: Registry) -> Backbone:
+def _backbone(record: RunRecord, path: Path, outputs: int, registry: Registry) -> Backbone:
     data = record.data
+    if (path / ENCODER).is_dir():
+        from eebench.backbones.text import create_text
+
+        facts = record.backbone
+        folder, pool = str(path / ENCODER), facts.pool or "cls"
+        return create_text(folder, outputs=outputs, max_tokens=facts.max_tokens, pool=pool, allow_random=True)
     return backbones.create(
         record.backbone.name,
         outputs=outputs,

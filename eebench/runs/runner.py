@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eebench.backbones.encoder import TextBackbone
 from eebench.errors import UserError
 from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
+from eebench.runs.deployed import ENCODER
 from eebench.runs.environment import computing, hold_memory
 from eebench.runs.executors import Executor, InProcess
 from eebench.runs.finished import read
@@ -169,6 +171,9 @@ def _execute(
     seconds = time.perf_counter() - clock
     broken = list(registry.broken.values())
     record = run_record(prepared, reading.cells, reading.tables["curves"], reading.timing, started, seconds, broken)
+    backbone = prepared.backbone()
+    if isinstance(backbone, TextBackbone):  # a run that was moved to another machine still opens its texts
+        backbone.describe(store.path / ENCODER)
     store.publish(reading.tables, reading.raw, record)
     if "samples" not in reading.raw:  # nor may those of an earlier run stay
         (store.path / "samples.npz").unlink(missing_ok=True)
