@@ -20,7 +20,6 @@ from eebench.discovery import Plugin
 from eebench.engine.model import assemble
 from eebench.engine.optimise import common_recipe, overridden, phase_recipes, share_epochs
 from eebench.errors import UserError
-from eebench.measure.drops import smallest_resolvable
 from eebench.plugins.chosen import Chosen
 from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Registry
@@ -29,6 +28,7 @@ from eebench.runs.fingerprint import engine_sha256, method_sha256
 from eebench.runs.inputs import normalised, truncated
 from eebench.runs.plugged import stamp
 from eebench.runs.recipes import COMMON, Fitted, Setting, Tuned, fit_papers
+from eebench.runs.remarks import remarks
 from eebench.runs.spec import BUDGETS, NOT_IN_A_CELL, Budget, RunSpec
 from eebench.schema import PROTOCOL_VERSION
 from eebench.targets import Target
@@ -215,57 +215,8 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
     )
     prepared.notes += [budget.warning] if budget.warning else []
     prepared.fitted = {one.chosen.label: one for one in fitted}
-    prepared.notes += [*_longer(prepared), *_recipe_notes(prepared), *_unmatched(prepared), *_unresolved(prepared)]
+    prepared.notes += remarks(prepared)
     return prepared
-
-
-def _longer(prepared: Prepared) -> list[str]:
-    """Methods that train longer than the others, having more phases than the budget has epochs."""
-    found = []
-    total = prepared.method_epochs()
-    for chosen in prepared.methods:
-        if chosen.label in prepared.skips or (prepared.paper(chosen) is not None and prepared.spec.epochs is None):
-            continue
-        phases = len(chosen.method.phases(prepared.data.task))
-        if phases > total:
-            found.append(f"{chosen.label} trains {phases} epochs, not {total}: one for each of its phases")
-    return found
-
-
-def _unmatched(prepared: Prepared) -> list[str]:
-    """Under ``--match-exits``: who keeps exits of its own."""
-    if prepared.spec.match_exits is None:
-        return []
-    own = [c.label for c in prepared.methods if c.label not in prepared.skips and not c.places_exits]
-    return [f"--match-exits: {', '.join(own)} cannot be told where its exits are, and keeps its own"] if own else []
-
-
-def _unresolved(prepared: Prepared) -> list[str]:
-    """Targets that so few validation samples cannot vouch for, whatever the method."""
-    spec, samples = prepared.spec, len(prepared.data.val)
-    if spec.choose == "naive" or prepared.data.task.metric != "accuracy":
-        return []
-    least = 100 * smallest_resolvable(samples, spec.level)
-    asked = [target for target in prepared.targets if target.kind == "drop"]
-    return [
-        f"{target.name}: {samples} validation samples vouch for no drop below {least:.2f} points; nobody can meet it"
-        for target in asked
-        if target.value < least
-    ]
-
-
-def _recipe_notes(prepared: Prepared) -> list[str]:
-    """Under ``--budget paper``: who is trained otherwise than a paper says, and why."""
-    spec, notes = prepared.spec, []
-    for label, one in prepared.fitted.items():
-        if one.paper is None:
-            notes.append(f"{label} has no paper's recipe here ({one.words.removeprefix('none: ')} trains it)")
-    own = [label for label, one in prepared.fitted.items() if one.paper is not None]
-    asked = {"--epochs": spec.epochs, "--lr": spec.lr, "--batch-size": spec.batch_size}
-    given = [f"{option} {value:g}" for option, value in asked.items() if value is not None]
-    if own and given:
-        notes.append(f"{', '.join(given)} instead of the papers' own for {', '.join(own)}")
-    return notes
 
 
 def _weights(spec: RunSpec, backbone: Backbone) -> tuple[str, str]:

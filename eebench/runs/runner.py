@@ -123,7 +123,6 @@ def execute(
         raise UserError(f"output directory {results} is a file")
     hold_memory()
     prepared = prepare(spec, registry)
-    prepared.notes += _unswept(prepared)
     if prepared.spec.search is not None:
         check_search(prepared.methods)
     store = Store(results, prepared.spec.run_name, repair=repair, say=reporter.say)
@@ -132,22 +131,6 @@ def execute(
         prepared.notes += remarks
         executor = InProcess(Maker(prepared, store, reporter, force=force))
         return _execute(prepared, registry, store, reporter, executor, samples=samples)
-
-
-def _unswept(prepared: Prepared) -> list[str]:
-    """Who cannot follow ``--thresholds``: a knob in whole numbers (patience) keeps its own grid.
-
-    Raises:
-        UserError: nobody can.
-    """
-    if prepared.spec.thresholds is None:
-        return []
-    task = prepared.data.task
-    asked = [chosen for chosen in prepared.methods if chosen.label not in prepared.skips]
-    own = [c.label for c in asked if c.pinned is not None or c.rule(task).knob.integer]
-    if asked and len(own) == len(asked):
-        raise UserError(f"--thresholds: none of {', '.join(own)} has a threshold to sweep")
-    return [f"--thresholds do not apply to {', '.join(own)}: their knobs keep their own values"] if own else []
 
 
 def _execute(
