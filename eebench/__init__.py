@@ -20,18 +20,22 @@ if TYPE_CHECKING:
     from eebench.runs.runner import run
     from eebench.runs.spec import RunSpec, make_spec
     from eebench.runs.tune import tune
+    from eebench.studies.frames import open_frames as open  # noqa: A004
+    from eebench.studies.merging import merge
+    from eebench.studies.run import run_study_file as run_study
 
     __version__: str
 
 __all__ = [
-    "RunSpec", "UserError", "__version__", "export_predictions", "import_predictions", "load", "make_spec", "read",
-    "run", "tune",
+    "RunSpec", "UserError", "__version__", "export_predictions", "import_predictions", "load", "make_spec", "merge",
+    "open", "read", "run", "run_study", "tune",
 ]  # fmt: skip
 
-_HOME = {
+_HOME = {  # public name: where it is, and what it is called there if otherwise
     "RunSpec": "runs.spec", "UserError": "errors", "export_predictions": "exchange.exporting",
     "import_predictions": "exchange.importing", "load": "runs.deployed", "make_spec": "runs.spec",
-    "read": "runs.finished", "run": "runs.runner", "tune": "runs.tune",
+    "merge": "studies.merging", "open": "studies.frames:open_frames", "read": "runs.finished", "run": "runs.runner",
+    "run_study": "studies.run:run_study_file", "tune": "runs.tune",
 }  # fmt: skip
 
 
@@ -41,4 +45,5 @@ def __getattr__(name: str) -> Any:
         return version("eebench")
     if name not in _HOME:
         raise AttributeError(f"module 'eebench' has no attribute {name!r}")
-    return getattr(import_module(f"eebench.{_HOME[name]}"), name)
+    home, _, own = _HOME[name].partition(":")
+    return getattr(import_module(f"eebench.{home}"), own or name)

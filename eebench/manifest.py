@@ -19,6 +19,7 @@ from eebench.errors import UserError, shown
 from eebench.files import durable, write_json
 
 __all__ = [
+    "CLEANED",
     "MANIFEST",
     "DamagedError",
     "UnverifiedWarning",
@@ -35,6 +36,10 @@ MANIFEST = "manifest.json"
 VERSION = 1
 BULK = (".safetensors", ".npz", ".npy")
 """What a published copy of a record leaves out of its cells: weights, traces, costs, logits."""
+
+WEIGHTS = ".safetensors"
+CLEANED = ".cleaned"
+"""A file in a cell whose weights were removed on purpose."""
 
 _READ = (*BULK, ".json")  # kinds of files that are read if they are there: one that nobody listed is foreign
 _known: dict[tuple[int, int, int, int], str] = {}  # checksums by (device, inode, size, time of change)
@@ -96,17 +101,21 @@ def faults_of_cell(folder: Path, cell: str, expected: str | None = None) -> list
         return [f"{MANIFEST} is that of another cell, {listed.get('cell')}"]
     files = listed["files"]
     if is_record_only(folder):
-        files = {name: facts for name, facts in files.items() if not name.endswith(BULK)}
+        files = {name: facts for name, facts in files.items() if not name.endswith(BULK) or (folder / name).exists()}
     return [*_faults(folder, files), *_foreign(folder, listed["files"])]
 
 
 def is_record_only(folder: Path) -> bool:
-    """Whether a cell is a published copy: its facts, without weights and traces."""
+    """Whether a cell is a published copy, without weights and traces, or one that ``eebench clean`` took weights from.
+
+    Weights that are gone otherwise are damage.
+    """
     try:
         bulk = [name for name in _listed(folder)["files"] if name.endswith(BULK)]
     except DamagedError:
         return False
-    return bool(bulk) and not any((folder / name).exists() for name in bulk)
+    taken = [name for name in bulk if name.endswith(WEIGHTS)] if (folder / CLEANED).exists() else bulk
+    return bool(taken) and not any((folder / name).exists() for name in taken)
 
 
 def check_cell(folder: Path, cell: str, checksums: Mapping[str, str]) -> None:

@@ -16,9 +16,11 @@ from eebench.cli.exchange import export_predictions, import_
 from eebench.cli.info import info
 from eebench.cli.input import say
 from eebench.cli.listing import listing
+from eebench.cli.merge import merge
 from eebench.cli.new import new
 from eebench.cli.report import report
 from eebench.cli.run import run
+from eebench.cli.shelf import clean, ls
 from eebench.cli.show import show
 from eebench.cli.signals import heeded
 from eebench.cli.tune import tune
@@ -38,6 +40,7 @@ app = typer.Typer(
 _COMMANDS: dict[str, Callable[..., None]] = {
     "run": run, "report": report, "cost": cost, "tune": tune, "list": listing,
     "import": import_, "export-predictions": export_predictions, "show": show, "check": check, "new": new, "info": info,
+    "ls": ls, "clean": clean, "merge": merge,
 }  # fmt: skip
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)

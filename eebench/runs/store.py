@@ -69,9 +69,12 @@ class Store:
         own = self.path / "cells" / cell_id
         if own.exists():
             faults = faults_of_cell(own, cell_id)
-            if not faults:
+            if faults:
+                self._set_aside(own, faults[0])
+            elif not is_record_only(own):
                 return own
-            self._set_aside(own, faults[0])
+            else:
+                self.say(f"to be made again: {shown(own)}: it has no weights")
         for other in sorted(self.root.glob(f"*/cells/{cell_id}")):
             faults = faults_of_cell(other, cell_id)
             if faults or is_record_only(other):

@@ -51,16 +51,16 @@ def _optional() -> dict[str, Any]:
     for name, info in RunSpec.model_fields.items():
         kind = reduce(or_, _kinds(info.annotation))
         held = Annotated[kind, *info.metadata] if info.metadata else kind
-        fields[name] = (held | None, None)
+        fields[name] = (held | None, Field(None, description=info.description))
     return fields
 
 
 def _axes() -> dict[str, Any]:
     """A list of values for every field that may tell runs apart."""
     found: dict[str, Any] = {}
-    for name, (kind, _) in _optional().items():
+    for name, (kind, about) in _optional().items():
         if name not in _LISTS:
-            found[name] = (GenericAlias(list, (kind,)), Field(None, min_length=1))
+            found[name] = (GenericAlias(list, (kind,)), Field(None, min_length=1, description=about.description))
     return found
 
 

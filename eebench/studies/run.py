@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -16,10 +17,14 @@ from eebench.runs.estimate import needs, print_run
 from eebench.runs.runner import Outcome, execute
 from eebench.studies.expand import Entry, Selection, entries_of, narrowed
 from eebench.studies.file import StudyFile, read_study
+from eebench.studies.frames import open_frames
 from eebench.studies.plan import Planned, plan_study, prepared_entry
 from eebench.studies.record import STUDY, StudyRecord, StudyRun, write_study_record
 
-__all__ = ["Study", "StudyOutcome", "open_study", "print_study", "run_study"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Study", "StudyOutcome", "open_study", "print_study", "run_study", "run_study_file"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,42 @@ def open_study(path: Path, plugins: Sequence[Path] = (), only: Sequence[str] = (
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return Study(file, registry, entries, narrowed(entries, selections))
+
+
+def run_study_file(
+    path: str | Path,
+    *,
+    results: str | Path = "results",
+    plugins: Sequence[str | Path] | None = None,
+    only: str | Sequence[str] = (),
+    force: bool = False,
+    repair: bool = True,
+    quiet: bool = True,
+) -> dict[str, pd.DataFrame]:
+    """Run a study file from Python, or go on with it.
+
+    Args:
+        path: of the study file.
+        results: folder of run directories.
+        plugins: files with further methods, beside those that the study names.
+        only: a part of it, such as ``"backbone=vit_ti,method=lgvit"``, or several.
+        force: run again what is finished, and redo its cells.
+        repair: set damaged cells aside and make them again, rather than refuse them.
+        quiet: no progress.
+
+    Returns:
+        The tables of its runs, as :func:`eebench.open` gives them; what failed is warned of.
+
+    Raises:
+        UserError: anything wrong with the study, before any work is done, or none of its runs finished.
+    """
+    study = open_study(Path(path), [Path(p) for p in plugins or ()], (only,) if isinstance(only, str) else only)
+    outcome = run_study(study, Path(results), reporter=Reporter(quiet=quiet), force=force, repair=repair)
+    for name, reason in outcome.failed.items():
+        warnings.warn(f"{name} failed: {reason}", RuntimeWarning, stacklevel=2)
+    if not outcome.runs:
+        raise UserError(f"no run of the study '{study.name}' was finished")
+    return open_frames(*outcome.runs)
 
 
 def print_study(study: Study, results: Path) -> None:
