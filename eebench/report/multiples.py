@@ -50,7 +50,7 @@ def per_method(scene: Scene, cost: str, medium: Medium) -> Plot:
     narrow = medium.columns < 4
     figure.legend(
         handles=_keys(scene, cost), loc="upper left", ncols=3 if narrow else 6, columnspacing=1.2,
-        handlelength=1.8, fontsize=medium.size * (0.85 if narrow else 0.95),
+        handlelength=1.8, fontsize=medium.type(0.85 if narrow else 0.95),
     )  # fmt: skip
     return Plot(figure, tips)
 

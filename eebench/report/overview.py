@@ -29,10 +29,13 @@ def overview(scene: Scene, lines: Lines, cost: str, medium: Medium) -> Plot:
     """
     s = medium.scale
     narrow = medium.columns < 4
-    figure = new(medium.width, (5.0 if not narrow else 5.2) * s)
     shown = emphasised(scene, lines, cost)
     right = max([len(scene.series[m].label) for m in shown] + [4]) * medium.size * 0.66 / 72 + 0.32 * s
-    axes = axes_in(figure, 0.72 * s, (0.8 if not narrow else 1.3) * s, right, 0.12 * s)
+    key = 0.25
+    if narrow:  # a column has no room for names beside the plot: they are in the legend
+        key, right = 0.23 * -(-(7 + len(shown)) // 2), 0.12 * s
+    figure = new(medium.width, (4.2 + key) * s)
+    axes = axes_in(figure, 0.72 * s, (0.55 + key) * s, right, 0.12 * s)
     tips: list[Tip] = []
     ends: list[tuple[float, float, Look]] = []
     for method, look in scene.series.items():
@@ -51,16 +54,18 @@ def overview(scene: Scene, lines: Lines, cost: str, medium: Medium) -> Plot:
     named = _answer_ring(axes, scene, cost, s)
     _limits(axes, scene, cost)
     for method in shown:
-        end = _label_place(axes, scene, method, cost)
+        end = None if narrow else _label_place(axes, scene, method, cost)
         if end:
             ends.append((*end, scene.series[method]))
     _labels(axes, ends, medium)
     axes.set_xlabel(axis_name(scene, cost))
     axes.set_ylabel(f"test {scene.write.score_name}")
+    looks = [scene.series[m] for m in shown] if narrow else []
+    methods = [Line2D([], [], color=x.colour, marker=x.marker, linestyle=x.dash, label=x.label) for x in looks]
     figure.legend(
-        handles=[*_keys(scene, lines, cost, len(shown) < len(scene.series)), *named],
+        handles=[*methods, *_keys(scene, lines, cost, len(shown) < len(scene.series)), *named],
         loc="lower left", ncols=2 if narrow else 7,
-        bbox_to_anchor=(0.01, 0.0), columnspacing=1.1, handlelength=1.8, fontsize=medium.size * 0.9,
+        bbox_to_anchor=(0.01, 0.0), columnspacing=1.1, handlelength=1.8, fontsize=medium.type(0.9),
     )  # fmt: skip
     return Plot(figure, tips)
 
@@ -209,7 +214,7 @@ def _labels(axes: Axes, ends: list[tuple[float, float, Look]], medium: Medium) -
     for (x, y, look), place in zip(ends, places, strict=True):
         axes.plot([x, mark], [y, place], color=look.colour, linewidth=0.6, alpha=0.55, zorder=3.5, clip_on=False)
         axes.plot(mark, place, look.marker, color=look.colour, markersize=7 * medium.scale, clip_on=False, zorder=8)
-        axes.text(text, place, look.label, va="center", fontweight="bold", fontsize=medium.size * 0.95)
+        axes.text(text, place, look.label, va="center", fontweight="bold", fontsize=medium.type(0.95))
     axes.set_xlim(left, right)
     axes.set_ylim(low, high)
 

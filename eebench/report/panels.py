@@ -41,7 +41,7 @@ def _legend(figure: Figure, medium: Medium, handles: list[Line2D]) -> None:
     narrow = medium.columns < 4
     figure.legend(
         handles=handles, loc="upper left", ncols=2 if narrow else 4, columnspacing=1.2,
-        fontsize=medium.size * (0.82 if narrow else 0.95),
+        fontsize=medium.type(0.82 if narrow else 0.95),
     )  # fmt: skip
 
 
@@ -97,7 +97,8 @@ def scores(scene: Scene, medium: Medium) -> Plot:
     ]
     if circles:
         ring: dict[str, Any] = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": INK, "linestyle": ""}
-        handles.insert(1, Line2D([], [], label="samples that stop there (larger: more)", **ring))
+        larger = " (larger: more)" if medium.columns == 4 else ""
+        handles.insert(1, Line2D([], [], label=f"those that stop there{larger}", **ring))
     _legend(figure, medium, handles)
     return Plot(figure, tips)
 
@@ -154,7 +155,7 @@ def costs(scene: Scene, medium: Medium) -> Plot:
         tips += [Tip(axes, x, float(y), f"{label} · {part} {share:.1f} %") for label, y, x, share in found if share > 0]
         start += width
     for y, total in enumerate(start):
-        axes.text(total + 0.6, y, f"{total:.0f} %", va="center", fontsize=medium.size * 0.9)
+        axes.text(total + 0.6, y, f"{total:.0f} %", va="center", fontsize=medium.type(0.9))
     axes.set_yticks(place, list(rows["label"]))
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")

@@ -37,7 +37,12 @@ class Medium:
         """Everything that is not width shrinks with the type."""
         return self.size / PAGE_SIZE
 
+    def type(self, share: float) -> float:
+        """A share of the type size, never below what journals print: 7 points."""
+        return max(SMALLEST, self.size * share)
 
+
+SMALLEST = 7.0
 PAGE_SIZE = 9.5
 PAGE = Medium("page", 9.4, PAGE_SIZE, 4)
 TEXT = Medium("6.9in", 6.9, 7.5, 4)
@@ -59,11 +64,11 @@ def style(medium: Medium = PAGE) -> Iterator[None]:
         "pdf.fonttype": 42,  # TrueType, embedded: journals refuse type 3
         "font.family": "DejaVu Sans",
         "font.size": medium.size,
-        "axes.titlesize": medium.size * 1.05,
+        "axes.titlesize": medium.type(1.05),
         "axes.labelsize": medium.size,
-        "xtick.labelsize": medium.size * 0.95,
-        "ytick.labelsize": medium.size * 0.95,
-        "legend.fontsize": medium.size * 0.95,
+        "xtick.labelsize": medium.type(0.95),
+        "ytick.labelsize": medium.type(0.95),
+        "legend.fontsize": medium.type(0.95),
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
         "axes.titley": 1.0,  # a fixed place saves measuring every label of every panel
