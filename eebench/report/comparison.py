@@ -95,8 +95,12 @@ def _columns(scene: Scene, race: Race) -> list[Column]:
         columns += [
             Column(f"{_SHORT[c]} {q}, ms", f"{q[1:]}th percentile, batch 1", extra=True) for q in ("p50", "p95")
         ]
+    if rows["crossfit_drop"].notna().any():
+        columns.append(Column("Cross-fitted Δ, pt", _POINTS["crossfit_drop"], first=down, extra=True))
+        columns.append(Column("Cross-fitted × MACs", _POINTS["crossfit_speedup_macs"], first=down, extra=True))
     if rows["ece"].notna().any():
-        columns.append(Column("ECE, %", _POINTS["ece"], extra=True))
+        about = f"{_POINTS['ece']}; below it: the interval without what chance adds, and what chance alone shows"
+        columns.append(Column("ECE, %", about if rows["ece_floor"].notna().any() else _POINTS["ece"], extra=True))
     if write.several:
         columns.append(Column("Seeds", "seeds that finished", extra=True))
     return columns
@@ -124,11 +128,21 @@ def _cells(scene: Scene, race: Race, row: pd.Series, largest: dict[str, float]) 
     cells.append(_difference(scene, row, "over_fixed", 1))
     for c in clocks:
         cells += [Cell(write.ms(row[f"{c}_{q}_ms"]), sort=row[f"{c}_{q}_ms"]) for q in ("p50", "p95")]
+    if rows["crossfit_drop"].notna().any():
+        drop, speed = row["crossfit_drop"], row["crossfit_speedup_macs"]
+        cells += [Cell(write.change(drop), sort=-100 * drop), Cell(times(speed), sort=speed)]
     if rows["ece"].notna().any():
-        cells.append(Cell(number(100 * row["ece"], 1), sort=100 * row["ece"]))
+        cells.append(_ece(row))
     if write.several:
         cells.append(Cell(f"{row['seeds']} of {len(scene.record.seeds)}", sort=float(row["seeds"])))
     return cells
+
+
+def _ece(row: pd.Series) -> Cell:
+    """The calibration error, its interval, and what a calibrated model would show."""
+    low, high, chance = (100 * row[f"ece_{end}"] for end in ("low", "high", "floor"))
+    small = f"[{low:.1f}, {high:.1f}], chance {chance:.1f}" if math.isfinite(chance + low + high) else ""
+    return Cell(number(100 * row["ece"], 1), small, 100 * row["ece"])
 
 
 def _name(scene: Scene, row: pd.Series) -> Cell:

@@ -33,7 +33,8 @@ NUMBERS = (
     "speedup_layers", "speedup_macs", "speedup_macs_low", "speedup_macs_high", "speedup_cpu", "speedup_cpu_low",
     "speedup_cpu_high", "speedup_gpu", "speedup_gpu_low", "speedup_gpu_high", "cpu_mean_ms", "cpu_p50_ms",
     "cpu_p95_ms", "gpu_mean_ms", "gpu_p50_ms", "gpu_p95_ms", "mean_exit", "ece", "knob", "val_score", "val_gmacs",
-    "val_drop", "val_drop_upper", "dead_share",
+    "val_drop", "val_drop_upper", "dead_share", "ece_low", "ece_high", "ece_floor", "crossfit_drop",
+    "crossfit_speedup_macs",
 )  # fmt: skip
 _HEADLINES = ("drop", "speedup_macs", "over_frontier")
 _SPREAD = ("drop", "over_fixed", "over_frontier", "speedup_macs", "speedup_cpu", "speedup_gpu", "knob")
@@ -98,7 +99,7 @@ def aggregate(points: pd.DataFrame) -> pd.DataFrame:
     for short in _SHORT.values():
         rest[f"{short}_noisy"] = groups[f"{short}_noisy"].agg(lambda flags: bool((flags == True).any()))  # noqa: E712
         rest[f"withheld_{short}"] = groups[f"withheld_{short}"].agg(_first_text)
-    return pd.concat([*parts, pd.DataFrame(rest)], axis=1).reset_index()
+    return pd.concat([*parts, pd.DataFrame(rest)], axis=1).copy().reset_index()
 
 
 def _first_text(texts: pd.Series) -> str:
@@ -120,7 +121,7 @@ def _headlines(record: Record, table: pd.DataFrame) -> pd.DataFrame:
         ends = ends[~ends.index.duplicated() & ends.index.isin(table.index)]
         table.loc[ends.index, ends.columns] = ends
         table.loc[ends.index, [f"{measure}_min", f"{measure}_max"]] = np.nan
-    return table.reset_index()
+    return table.reset_index().copy()
 
 
 def compare(record: Record) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from eebench.report.blocks import Block, Cell, Column, Figure, Fold, Row, Section, Table, Text
+from eebench.report.effort import sensitivity
 from eebench.report.scene import Scene
 from eebench.report.singles import training
 from eebench.report.targets import target
@@ -228,7 +229,7 @@ def costs(scene: Scene, drawn: set[str]) -> Section:
     )
     figure = Figure("cost_breakdown", "Backbone, heads and gates", caption, "cost-table", "cost table")
     blocks: list[Block] = [figure, Fold("The numbers behind the plot", [table])]
-    return Section("costs", "Where the compute goes", [*blocks, *training(scene)])
+    return Section("costs", "Where the compute goes", [*blocks, *training(scene), *sensitivity(scene)])
 
 
 def _macs(scene: Scene, gmacs: float) -> Cell:

@@ -44,6 +44,18 @@ _OPTIONAL: dict[str, tuple[str, ...]] = {
     "pairs": ("target", "method_a", "method_b", "difference", "low", "high", "p", "p_holm"),
     "tiers": ("target", "method", "tier", "mean_rank"),
     "training": ("method", "seed", "seconds", "epochs", "passes"),
+    "search": (
+        "method",
+        "seed",
+        "trial",
+        "lr",
+        "backbone_lr_scale",
+        "options",
+        "value",
+        "seconds",
+        "chosen",
+        "reason",
+    ),
     "headlines": ("target", "method", "kind", "measure", "value", "low", "high", "seeds"),
     "energy": ("method", "seed", "path", "batch_size", "joules"),
     "summary": ("method", "seed", "name", "value"),
@@ -77,9 +89,9 @@ _ADDED: dict[str, dict[str, Any]] = {  # what version 3 brought, and what stands
 _TEXT = {
     "method", "split", "kind", "knob_name", "metric", "target", "device", "scenario", "path", "name", "sets", "choose",
     "method_a", "method_b", "withheld_cpu", "withheld_gpu", "measure", "basis", "stops", "correct", "truth", "answer",
-    "text",
+    "text", "options", "reason",
 }  # fmt: skip
-_FLAGS = {"met", "noisy", "live", "contaminated"}
+_FLAGS = {"met", "noisy", "live", "contaminated", "chosen"}
 _RUN = ("run", "command", "spec", "spec_sha256", "environment", "data", "backbone", "macs", "cells")
 
 

@@ -1,6 +1,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from eebench.report import calibration, comparison, curves, details, first, paper, provenance
@@ -266,3 +267,22 @@ def test_papers_are_linked(scene):
     table = next(t for t in tables(paper.paper_kit(scene, [], []).blocks) if t.id == "papers")
     assert {row.cells[2].link for row in table.rows} == {"https://arxiv.org/abs/2006.04152"}
     assert simple_table("t", "c", ["a"], [[1]]).columns[0].numeric
+
+
+def test_what_chance_adds_to_a_calibration_error_and_cross_fitted_numbers_stand_where_the_record_has_them(tmp_path):
+    run = write_run(tmp_path / "run", 2, troubles=False)
+    points = pd.read_csv(run / "operating_points.csv")
+    mine = points["kind"] == "dynamic"
+    values = {"ece_low": 0.011, "ece_high": 0.042, "ece_floor": 0.023, "crossfit_drop": 0.012}
+    for name, value in (values | {"crossfit_speedup_macs": 2.5}).items():
+        points[name] = points[name].astype(float).mask(mine, value)
+    points.to_csv(run / "operating_points.csv", index=False)
+    table = comparison.target_table(Scene(load(run)), "drop_1")
+    names = [column.name for column in table.columns]
+    row = next(row for row in table.rows if row.cells[0].text.startswith("PABEE"))
+    cells = dict(zip(names, row.cells, strict=True))
+    assert cells["ECE, %"].small == "[1.1, 4.2], chance 2.3"
+    assert (cells["Cross-fitted Δ, pt"].text, cells["Cross-fitted × MACs"].text) == ("−1.2", "2.50×")
+    plain = dict(zip(names, table.rows[0].cells, strict=True))
+    assert plain["ECE, %"].small == ""
+    assert plain["Cross-fitted × MACs"].text == "–"
