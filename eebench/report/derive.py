@@ -121,7 +121,7 @@ def _headlines(record: Record, table: pd.DataFrame) -> pd.DataFrame:
         ends = ends[~ends.index.duplicated() & ends.index.isin(table.index)]
         table.loc[ends.index, ends.columns] = ends
         table.loc[ends.index, [f"{measure}_min", f"{measure}_max"]] = np.nan
-    return table.reset_index().copy()
+    return table.copy().reset_index()
 
 
 def compare(record: Record) -> pd.DataFrame:
