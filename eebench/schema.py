@@ -208,6 +208,16 @@ TABLES: dict[str, dict[str, str]] = {
         "seconds": "wall-clock of training, tracing and counting",
         "epochs": "passes over the training data, all phases",
         "passes": "training samples seen, all phases",
+        "train_tmacs": "10^12 multiply-accumulates of training, all phases: forward and backward passes of every step, "
+        "validation passes that a method or recipe asks for, and one pass of a frozen backbone whose features are kept "
+        "(without keeping, one a step); matrix products, convolutions and attention alone. What it starts from (the "
+        "backbone's own row) is not in it",
+        "peak_mb": "most memory in use while it was trained, in 10^6 bytes (see peak_kind)",
+        "peak_kind": "allocated: by torch on CUDA at once; resident: by the whole process on the CPU, Python, its "
+        "libraries and data included, looked at fifty times a second",
+        "infer_mb": "10^6 bytes that inference needs: parameters and buffers, and the most that tensors take at once "
+        "while one sample (a text: the longest of the test split) goes on to the last exit; allocators and libraries "
+        "come on top",
         "params_m": "10^6 parameters at inference",
         "reused": "True when an earlier run made the cell",
     },

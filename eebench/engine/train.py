@@ -21,6 +21,7 @@ from eebench.engine.model import EarlyExitModel
 from eebench.engine.optimise import make_optimizer, rate_factor, steps_per_epoch
 from eebench.engine.requests import requests
 from eebench.engine.state import moved_state, put_back
+from eebench.engine.training_cost import PeakMemory, TrainingCost, feature_macs
 from eebench.engine.validation import validation_score, validation_visits
 
 __all__ = ["History", "backbone_phase", "fit", "freeze", "set_rate", "smoothed", "trains_backbone"]
@@ -35,6 +36,7 @@ class History:
     parts: int = 1  # the most parts that a step's samples were computed in, their gradients added up
     fitted: int | None = None  # the most samples computed at once after memory had run out; None: it never did
     best: int | None = None  # the epoch (from 0) whose weights were kept; None: the last one's
+    cost: TrainingCost = field(default_factory=TrainingCost)
 
     @property
     def waited(self) -> int:
@@ -89,7 +91,8 @@ def fit(
         ValueError: the phase trains nothing, or its loss is no scalar.
         FloatingPointError: the loss is not finite.
     """
-    return _Training(model, phase, recipe, data, seed, device, cache, checkpoints).run(progress)
+    with PeakMemory(device) as memory:
+        return _Training(model, phase, recipe, data, seed, device, cache, checkpoints, memory).run(progress)
 
 
 class _Training:
@@ -105,9 +108,10 @@ class _Training:
         device: torch.device,
         cache: FeatureCache | None,
         checkpoints: Checkpoints | None,
+        memory: PeakMemory,
     ) -> None:
         self.model, self.phase, self.recipe, self.data = model, phase, recipe, data
-        self.seed, self.device, self.checkpoints = seed, device, checkpoints
+        self.seed, self.device, self.checkpoints, self.memory = seed, device, checkpoints, memory
         found = None if checkpoints is None else checkpoints.take(lambda facts: facts.get("phase") == phase.name)
         if checkpoints is not None and found is not None:
             put_back(model, found.part("model."))
@@ -132,6 +136,8 @@ class _Training:
             checkpoints.expect((4 if recipe.selects else 3) * size)  # weights, Adam's two moments, the best epoch's
         if found is not None:
             self._restore(found)
+        elif self.cache is not None:
+            self.history.cost.features = feature_macs(model, data)
 
     def run(self, progress: Callable[[int, int, float], None]) -> History:
         """Everything that is left to do."""
@@ -146,10 +152,12 @@ class _Training:
                 self._heed(epoch_ended=True)
         put_back(self.model, self.kept)
         self.model.eval().requires_grad_(False)
+        history.cost.saw(self.memory)
         return history
 
     def _step(self, parts: list[Batch]) -> None:
-        loss, computed = accumulate(parts, self._loss_of, self.optimizer.zero_grad, self.room)
+        with self.history.cost.step(self.index, sum(len(part.targets) for part in parts)):
+            loss, computed = accumulate(parts, self._loss_of, self.optimizer.zero_grad, self.room)
         self.history.parts = max(self.history.parts, computed)
         self.history.fitted = self.room.samples
         if self.recipe.clip is not None:
@@ -183,7 +191,8 @@ class _Training:
                 f"the loss of phase '{phase.name}' is {history.losses[-1]} in epoch {self.epoch + 1}"
             )
         if phase.epoch_end is not None or recipe.selects:
-            visits, targets = validation_visits(model, self.data, recipe.batch_size, self.device)
+            with history.cost.validating():
+                visits, targets = validation_visits(model, self.data, recipe.batch_size, self.device)
             if phase.epoch_end is not None:
                 phase.epoch_end(visits, targets)
             if recipe.selects:
@@ -216,6 +225,7 @@ class _Training:
             tensors |= {f"optimizer.{number}.{name}": t for name, t in values.items() if t is not None}
         if self.losses:
             tensors["losses"] = torch.stack(self.losses)
+        self.history.cost.saw(self.memory)
         facts: dict[str, Any] = {"index": self.index, "epoch": self.epoch, "batch": self.batch}
         facts |= {"history": asdict(self.history), "room": asdict(self.room)}
         self.checkpoints.write(tensors, {"phase": self.phase.name, "random": random, **facts})
@@ -224,6 +234,7 @@ class _Training:
         facts = found.facts
         self.index, self.epoch, self.batch = facts["index"], facts["epoch"], facts["batch"]
         self.history, self.room = History(**facts["history"]), Room(**facts["room"])
+        self.history.cost = TrainingCost(**facts["history"]["cost"])
         self.kept = {name: t.to(self.device) for name, t in found.part("best.").items()}
         if "losses" in found.tensors:
             self.losses = list(found.tensors["losses"].to(self.device))

@@ -1,4 +1,7 @@
-"""``--dry-run``: what a run would do, and about how long it would take. Nothing is trained, nothing is written."""
+"""``--dry-run``: what a run would do, about how long it would take, and in how much memory.
+
+Nothing is trained, nothing is written.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -16,6 +20,7 @@ from eebench.api import Task
 from eebench.data.base import Batch, steps
 from eebench.engine.accumulate import accumulate
 from eebench.engine.features import lengths_of
+from eebench.engine.memory import estimate_memory
 from eebench.engine.model import EarlyExitModel, assemble
 from eebench.engine.train import trains_backbone
 from eebench.plugins.registry import Registry
@@ -33,17 +38,17 @@ FROZEN_SHARE = 0.35  # a batch whose backbone is frozen, against one that trains
 class Estimate:
     """What is left of a run, and about what it takes."""
 
-    rows: list[tuple[str, ...]] = field(default_factory=list)  # cell, phase, what is trained, epochs, time or state
+    rows: list[tuple[str, ...]] = field(default_factory=list)  # cell, phase, what is trained, epochs, time or state, memory
     seconds: float = 0.0  # of training
     per_batch: float = 0.0  # seconds of one training step, measured
     disk: int = 0  # bytes: weights and traces of cells that are not finished
-    memory: int = 0  # bytes this process, or its GPU, needed at most while training steps were timed
+    memory: int = 0  # bytes at most: the process with its libraries and data, or the GPU, and the largest phase
     cells: int = 0
     done: int = 0  # of them
 
 
 def print_estimate(spec: RunSpec, registry: Registry, results: Path) -> None:
-    """Print cells, phases, epochs and an estimate of the training time from a few timed batches."""
+    """Print cells, phases, epochs and an estimate of training time, disk and memory."""
     prepared = prepare(spec, registry)
     console = Console(markup=False)  # labels have square brackets of their own
     found = print_run(prepared, results, console)
@@ -64,7 +69,8 @@ def print_run(prepared: Prepared, results: Path, console: Console) -> Estimate:
         highlight=False,
     )
     found = estimate(prepared, results)
-    table = Table("cell", "phase", "trains", "epochs", "about")
+    columns = ("cell", "phase", "trains", "epochs", "about", "memory")
+    table = Table(*columns, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)  # narrow
     for row in found.rows:
         table.add_row(*row)
     console.print(table)
@@ -79,6 +85,7 @@ def needs(found: Estimate) -> str:
 def estimate(prepared: Prepared, results: Path) -> Estimate:
     """What the cells that are not finished take, from a few timed batches."""
     spec, data, found = prepared.spec, prepared.data, Estimate()
+    before = _memory(prepared.device)
     found.per_batch = per_batch = _seconds_a_batch(prepared)
     found.memory = _memory(prepared.device)
     backbone = prepared.backbone()
@@ -86,17 +93,19 @@ def estimate(prepared: Prepared, results: Path) -> Estimate:
     per_sample = per_batch / min(prepared.common_recipe(width).batch_size, len(data.train))
     common = prepared.common_recipe(width)
     whole = _bytes(backbone)
-    cells = [(BACKBONE, BACKBONE, "", [("backbone", True, common)], whole + _trace_bytes(prepared, 1))]
+    plain = EarlyExitModel(backbone, {})
+    cells = [(BACKBONE, BACKBONE, "", plain, [("backbone", True, common)], whole + _trace_bytes(prepared, 1))]
     shallow = {static_label(b): b / prepared.depth for b in spec.static_blocks(prepared.depth)}  # of a batch's time
     for blocks in spec.static_blocks(prepared.depth):
         epochs = prepared.method_epochs() + (0 if blocks == prepared.depth else common.epochs)
         recipe = replace(common, epochs=epochs)
         label = static_label(blocks)
         size = int(whole * shallow[label]) + _trace_bytes(prepared, 1)
-        cells.append((label, label, "", [("alone", True, recipe)], size))
+        small = EarlyExitModel(prepared.backbone(None if blocks == prepared.depth else blocks), {})
+        cells.append((label, label, "", small, [("alone", True, recipe)], size))
     for chosen in prepared.methods:
         if chosen.label in prepared.skips:
-            found.rows.append((chosen.label, f"skipped: {prepared.skips[chosen.label]}", "", "", ""))
+            found.rows.append((chosen.label, f"skipped: {prepared.skips[chosen.label]}", "", "", "", ""))
             continue
         model = assemble(chosen.method, backbone, data.task)
         stage = prepared.backbone_stage(chosen)
@@ -104,8 +113,8 @@ def estimate(prepared: Prepared, results: Path) -> Estimate:
         own = prepared.recipes(chosen, chosen.method.phases(data.task), width)
         phases += [(p.name, trains_backbone(model, p), recipe) for p, recipe in own]
         size = _bytes(model) + _trace_bytes(prepared, len(model.blocks))
-        cells.append((chosen.label, chosen.trained, method_sha256(type(chosen.method)), phases, size))
-    for label, trained, code, phases, size in cells:
+        cells.append((chosen.label, chosen.trained, method_sha256(type(chosen.method)), model, phases, size))
+    for label, trained, code, model, phases, size in cells:
         done = [s for s in spec.seeds if _exists(results, prepared.cell_id(trained, s, code))]
         left = len(spec.seeds) - len(done)
         found.cells, found.done = found.cells + len(spec.seeds), found.done + len(done)
@@ -117,7 +126,11 @@ def estimate(prepared: Prepared, results: Path) -> Estimate:
             seconds = passes * len(data.train) * share
             found.seconds += seconds
             note = f"{seconds:.0f} s" if left else "finished"
-            found.rows.append((label, name, "backbone and exits" if trains_all else "exits", str(recipe.epochs), note))
+            memory = estimate_memory(model, data, recipe.batch_size)
+            needed = memory.training if trains_all else memory.frozen
+            found.memory = max(found.memory, before + needed)
+            trains = "everything" if trains_all else "exits"
+            found.rows.append((label, name, trains, str(recipe.epochs), note, f"{needed / 2**20:,.0f} MiB"))
     return found
 
 

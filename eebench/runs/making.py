@@ -22,6 +22,7 @@ from eebench.data.base import Data, Split
 from eebench.engine.checkpoint import Checkpoints
 from eebench.engine.costing import Costing, parameters
 from eebench.engine.features import FeatureCache
+from eebench.engine.inference_memory import inference_bytes
 from eebench.engine.model import EarlyExitModel
 from eebench.engine.state import moved_state, put_back
 from eebench.engine.trace import Trace, collect
@@ -167,7 +168,13 @@ class Making:
                 self._trace(model, rule, name, split)
         (self.folder / "trained.json").unlink(missing_ok=True)
         seconds = self._seconds()
-        own = {"params": total, "params_backbone": backbone, "params_exits": each, "blocks": model.blocks}
+        own: dict[str, Any] = {
+            "params": total,
+            "params_backbone": backbone,
+            "params_exits": each,
+            "blocks": model.blocks,
+        }
+        own["infer_bytes"] = inference_bytes(model, rule, self.data)
         about = {"seconds": seconds, "phases": self.phases, "uncounted": uncounted}
         write_json(self.folder / "cell.json", facts | own | about)
         return seconds

@@ -15,6 +15,7 @@ from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
 from eebench.runs.cell import Cell
 from eebench.runs.choose import Chooser
+from eebench.runs.effort import training_row
 from eebench.runs.headlines import Seed, headline_rows, pair_rows, widen
 from eebench.runs.live import Live, compare_live, spread
 from eebench.runs.maker import line_of
@@ -45,14 +46,7 @@ class _Model:
 
     def training_rows(self, samples: int) -> list[dict[str, Any]]:
         """Rows of training.csv."""
-        rows = []
-        for cell in self.static.values() or [self.cell]:
-            facts = cell.facts
-            epochs = sum(phase["epochs"] for phase in facts["phases"])
-            row = {"method": cell.label, "seed": cell.seed, "seconds": cell.seconds, "epochs": epochs}
-            row |= {"passes": epochs * samples, "params_m": facts["params"] / 1e6, "reused": cell.reused}
-            rows.append(row)
-        return rows
+        return [training_row(cell, samples) for cell in self.static.values() or [self.cell]]
 
 
 class Reading:

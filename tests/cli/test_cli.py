@@ -374,6 +374,7 @@ def test_a_dry_run_starts_and_writes_nothing(eebench, here):
     assert "pabee[blocks=6]" in out
     assert "self-distillation" in out
     assert "nothing was started" in out
+    assert "MiB" in out
     assert listing(here) == []
 
 
