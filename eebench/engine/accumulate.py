@@ -98,7 +98,9 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     words = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in words or "not enough memory" in words)
+    return isinstance(error, RuntimeError) and (
+        any(w in words for w in ("out of memory", "not enough memory", "can't allocate memory"))
+    )
 
 
 def halves(batch: Batch) -> list[Batch]:

@@ -120,8 +120,8 @@ def test_counting_changes_no_weight(monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(found[0].values(), found[1].values(), strict=True))
 
 
-def test_a_step_that_memory_did_not_suffice_for_is_counted_as_it_went_well(monkeypatch):
-    cost, model, data = cost_of(JOINT, recipe=Recipe(epochs=1, batch_size=8, lr=1e-3), samples=8)
+def test_a_step_that_memory_did_not_suffice_for_is_counted_as_it_went_well():
+    cost, _, data = cost_of(JOINT, recipe=Recipe(epochs=1, batch_size=8, lr=1e-3), samples=8)
     again, failed = model_of(), []
 
     def short(step):
