@@ -38,7 +38,9 @@ FROZEN_SHARE = 0.35  # a batch whose backbone is frozen, against one that trains
 class Estimate:
     """What is left of a run, and about what it takes."""
 
-    rows: list[tuple[str, ...]] = field(default_factory=list)  # cell, phase, what is trained, epochs, time or state, memory
+    rows: list[tuple[str, ...]] = field(
+        default_factory=list
+    )  # cell, phase, what is trained, epochs, time or state, memory
     seconds: float = 0.0  # of training
     per_batch: float = 0.0  # seconds of one training step, measured
     disk: int = 0  # bytes: weights and traces of cells that are not finished

@@ -68,6 +68,8 @@ def assert_same_cell(first, second):
     facts, others = dict(first.facts), dict(second.facts)
     assert facts.pop("seconds") > 0
     assert others.pop("seconds") > 0
+    for phase in (*facts["phases"], *others["phases"]):
+        assert phase["cost"].pop("peak_mb") > 0  # of the process, and it is another one
     assert facts == others
     assert sorted(p.name for p in first.path.iterdir()) == sorted(p.name for p in second.path.iterdir())
 
