@@ -276,6 +276,53 @@ TABLES: dict[str, dict[str, str]] = {
         "name": "which single number; see docs/measures.md for the definitions",
         "value": "its value on test data",
     },
+    "shift": {
+        **_WHO,
+        "kind": "plain, static or dynamic (see curves)",
+        "target": "operating point; 'plain' for the backbone",
+        "corruption": "what was done to the test split; 'none': nothing",
+        "severity": "1 (mild) to 5; 0 for 'none'",
+        "knob": "the value chosen on validation data as it is; how many blocks for kind static",
+        "score": "the task's metric on the corrupted split",
+        "metric": "name of that metric",
+        "score_drift": "that score minus the same point's on the test split as it is",
+        "drop": "plain backbone's score on the corrupted split minus this one; empty for the plain backbone",
+        "drop_low": "lower end of its paired-bootstrap 95 % interval over test samples",
+        "drop_high": "its upper end",
+        "held": "True when what the knob was chosen for is so here: drop_ by drop, macs_ by gmacs; empty for ms_",
+        "mean_exit": "mean number of the block after which samples stop",
+        "gmacs": "10^9 multiply-accumulates a sample on the corrupted split, typos' longer texts included",
+        "gmacs_drift": "these gmacs over those on the test split as it is, minus 1",
+        "speedup_macs": "plain backbone's gmacs on the corrupted split / gmacs",
+        "coverage": "share of samples whose prediction set for a miscoverage of 0.1, calibrated on validation data as "
+        "they are (general, see conformal), holds the true class; empty for regression",
+        "dead_share": "share of samples that stop at an exit that is not live (see exits); dynamic only",
+    },
+    "slowdown": {
+        **_WHO,
+        "target": "operating point of a method",
+        "knob": "the value chosen on validation data",
+        "radius": "most that any pixel changes, as a share of full brightness",
+        "steps": "of projected gradient descent",
+        "step_size": "of each, as a share of full brightness",
+        "samples": "test images attacked, the same for all",
+        **{
+            f"{name}{which}": f"{meaning} {when}"
+            for which, when in {
+                "": "on these images as they are",
+                "_attacked": "on the attacked images",
+                "_noise": "with as much noise in directions drawn at random",
+            }.items()
+            for name, meaning in {
+                "score": "the task's metric",
+                "mean_exit": "mean number of the block after which samples stop",
+                "gmacs": "10^9 multiply-accumulates a sample",
+                "speedup_macs": "plain backbone's gmacs / gmacs",
+                "efficacy": "area under the share of samples that have stopped over the share of the full cost",
+            }.items()
+        },
+        "later": "share of samples that stop later when attacked than as they are",
+    },
     "reliability": {
         **_WHO,
         "target": "operating point; 'plain' for the backbone",

@@ -85,6 +85,16 @@ def run(
     energy: Annotated[
         bool, typer.Option("--energy", help="Joules a sample as well (NVIDIA GPU, eebench[energy]).")
     ] = False,
+    shift: Annotated[
+        bool,
+        typer.Option(
+            "--shift", help="Read operating points under corruptions of the test split too: images, or typos."
+        ),
+    ] = False,
+    slowdown: Annotated[
+        bool,
+        typer.Option("--slowdown", help="Probe methods with noise that pushes samples to late exits too (images)."),
+    ] = False,
     results: Results = Path("results"),
     reports: Reports = Path("reports"),
     plugin: Plugins = None,
@@ -151,6 +161,8 @@ def run(
         latency_samples=latency_samples,
         latency_seconds=latency_seconds,
         energy=energy,
+        shift=shift,
+        slowdown=slowdown,
     )
     from eebench import data
 

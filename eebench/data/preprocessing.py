@@ -102,6 +102,17 @@ class Preprocessing:
         mean, std = self._statistics
         return ((images - mean) / std).expand(-1, self.channels, -1, -1)
 
+    def shares(self, inputs: Tensor) -> Tensor:
+        """What :meth:`finish` made, (N, channels, H, W), as shares of full brightness (N, C, H, W), C 1 for grey."""
+        mean, std = (t.to(inputs.device) for t in self._statistics)
+        levels = (inputs * std + mean) * self.scale
+        return (levels[:, :1] if self.colours == "L" else levels) / self.white
+
+    def inputs(self, shares: Tensor) -> Tensor:
+        """The way back: shares of full brightness (N, C, H, W) as model inputs (N, channels, H, W), normalised."""
+        mean, std = (t.to(shares.device) for t in self._statistics)
+        return ((shares * self.white / self.scale - mean) / std).expand(-1, self.channels, -1, -1)
+
     def normalised(self, mean: Sequence[float], std: Sequence[float]) -> Preprocessing:
         """The same with another mean and deviation, in shares of full brightness: a pre-trained model's own."""
         mean, std = tuple(map(float, mean)), tuple(map(float, std))
@@ -121,7 +132,8 @@ class Preprocessing:
 
     @cached_property
     def _statistics(self) -> tuple[Tensor, Tensor]:
-        mean, std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (self.mean, self.std))
+        with torch.inference_mode(False):  # whoever asks first, an attack takes gradients through them
+            mean, std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (self.mean, self.std))
         return mean, std
 
     def _listed(self, samples: Any) -> list[Any]:

@@ -28,6 +28,7 @@ _EXPORTS = {  # module -> the public names it lends to this package; add a line 
     "quality": "METRICS per_sample_correct resampled_scores score",
     "ranking": "CriticalDifference critical_difference tiers",
     "risk": "RiskControl accuracy_gap risk_control samples_needed",
+    "slowdown": "efficacy",
     "statistics": ("Interval MIN_BLOCKS paired_bootstrap resampled_counts score_contrast score_drop"),
     "timings": "Strata round_factors speedup_interval split_mean strays",
 }

@@ -1,12 +1,14 @@
-"""What is done to a data set's inputs for the sake of a backbone, and how the log says it."""
+"""What is done to a data set's inputs for the sake of a backbone, how the log says it, and what cannot be done."""
 
 from __future__ import annotations
 
 from eebench.api import Backbone
 from eebench.backbones.weights import input_statistics
 from eebench.data.base import Data
+from eebench.errors import UserError
+from eebench.runs.spec import RunSpec
 
-__all__ = ["normalised", "truncated"]
+__all__ = ["normalised", "refuse", "truncated"]
 
 
 def normalised(loaded: Data, backbone: str, weights: str) -> tuple[Data, list[str]]:
@@ -34,3 +36,21 @@ def truncated(backbone: Backbone, loaded: Data) -> list[str]:
         for name, n in cut.items()
         if n
     ]
+
+
+def refuse(spec: RunSpec, data: Data) -> None:
+    """Say at the start what ``--shift`` and ``--slowdown`` cannot do with these data.
+
+    Raises:
+        UserError: one of them was asked for and cannot be done.
+    """
+    asked = [name for name in ("shift", "slowdown") if getattr(spec, name)]
+    if spec.slowdown and data.modality != "vision":
+        raise UserError("--slowdown adds noise to images; texts have no pixels, and this data set is text")
+    if spec.slowdown and data.task.kind != "classification":
+        raise UserError("--slowdown attacks the classes' probabilities; this task has none")
+    if data.modality == "vision" and (data.preprocessing is None or not data.preprocessing.mean):
+        for name in asked:
+            raise UserError(f"--{name}: data set '{data.name}' does not say how its images were prepared")
+    if spec.shift and data.modality == "text" and not isinstance(data.test.inputs[0], (str, tuple)):
+        raise UserError(f"--shift: the texts of data set '{data.name}' are no strings")

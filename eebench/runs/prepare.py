@@ -25,7 +25,7 @@ from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Registry
 from eebench.runs.choose import default_targets
 from eebench.runs.fingerprint import engine_sha256, method_sha256
-from eebench.runs.inputs import normalised, truncated
+from eebench.runs.inputs import normalised, refuse, truncated
 from eebench.runs.plugged import stamp
 from eebench.runs.recipes import COMMON, Fitted, Setting, Tuned, fit_papers
 from eebench.runs.remarks import remarks
@@ -179,6 +179,7 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
         loaded = loaded.fewer(budget.max_samples, budget.max_samples // 2, budget.max_samples // 2)
     if spec.targets is None:
         spec = spec.model_copy(update={"targets": default_targets(len(loaded.val), spec.level)})
+    refuse(spec, loaded)
     loaded, said = normalised(loaded, spec.backbone, spec.weights)
     backbone, lines = _backbone(spec, loaded, registry.plugins)
     lines += said

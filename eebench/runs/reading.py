@@ -13,6 +13,7 @@ from eebench.plugins.cards import read_card
 from eebench.plugins.chosen import Chosen
 from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
+from eebench.runs.beyond import beyond_rows
 from eebench.runs.cell import Cell
 from eebench.runs.choose import Chooser
 from eebench.runs.effort import training_row
@@ -116,6 +117,8 @@ class Reading:
         for chosen in self.prepared.methods:
             found = self._method(chosen, chooser, seed)
             models += [] if found is None else [found]
+        for name, rows in beyond_rows(self.prepared, models, self.store.path, self.reporter).items():
+            self.tables[name] += rows
         self._tabulate(models, self._time(models, seed), seed)
 
     def _plain_backbone(self, seed: int) -> Cell:

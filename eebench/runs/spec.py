@@ -19,7 +19,7 @@ __all__ = ["BUDGETS", "NOT_IN_A_CELL", "Budget", "RunSpec", "make_spec"]
 
 NOT_IN_A_CELL = frozenset(
     "plugins methods match_exits seeds thresholds targets choose level static search device"
-    " latency_batch_sizes latency_samples latency_seconds energy".split()
+    " latency_batch_sizes latency_samples latency_seconds energy shift slowdown".split()
 )
 """Fields of a spec that no trained cell depends on: what is replayed, chosen and timed, not what is trained."""
 
@@ -130,6 +130,8 @@ class RunSpec(BaseModel):
         "Filled in by the run: files and classes that brought what no installed package has, and their hashes.",
     )
     energy: bool = _said(False, "Joules a sample as well (NVIDIA GPU, eebench[energy]).")
+    shift: bool = _said(False, "Read operating points under corruptions of the test split as well: images, or typos.")
+    slowdown: bool = _said(False, "Probe methods with noise that pushes samples to late exits as well (images).")
 
     @field_validator("data_dir", "dataset", "backbone", "weights", mode="before")
     @classmethod

@@ -28,7 +28,7 @@ from eebench.runs.prepare import Prepared
 from eebench.runs.store import Store
 from eebench.schema import BACKBONE, static_label
 
-__all__ = ["Workshop", "open_backbone", "open_model", "open_static"]
+__all__ = ["NEVER", "Workshop", "open_backbone", "open_model", "open_static"]
 
 
 class Workshop:
@@ -125,7 +125,7 @@ class Workshop:
         model = EarlyExitModel(backbone, {}).to(self.prepared.device)
         cell_id = self.prepared.cell_id(label, seed, code)
         try:
-            return self._make(cell_id, label, seed, model, _NEVER, [(backbone_phase(), recipe, seed)], None)
+            return self._make(cell_id, label, seed, model, NEVER, [(backbone_phase(), recipe, seed)], None)
         except FloatingPointError as error:
             raise UserError(f"training the {label} diverged: {error}; try an --lr below {recipe.lr:g}") from error
 
@@ -196,7 +196,7 @@ class _Never(ExitRule):
         return []
 
 
-_NEVER = _Never()
+NEVER = _Never()
 
 
 def _width(backbone: Backbone) -> int:

@@ -19,6 +19,7 @@ from eebench.schema import BACKBONE, STATIC
 
 __all__ = ["Found", "Thing", "Wanted", "find", "remove"]
 
+PROBES = ("shift", "slowdown")  # folders of a run with traces of other inputs than its splits', by cell
 FRESH = 3600.0  # seconds: what was touched so lately may be being written, here or on another machine
 
 
@@ -94,6 +95,9 @@ def _of_run(folder: Path, wanted: Wanted) -> Iterator[tuple[Path, str]]:
     for cell in cells:
         if cell.name not in named and cell.stat().st_mtime < written and not _fresh(cell):
             yield cell, "no record names it: made by other code, or for other settings"
+    for traces in (kept for probe in PROBES for kept in sorted((folder / probe).glob("*"))):
+        if traces.name.rpartition("-")[0] not in named and not _fresh(traces):
+            yield traces, "traces of a cell that no record names"
     if wanted.weights != "none":
         keep = _winners(folder, record) if wanted.weights == "losing" else set()
         for name, facts in named.items():

@@ -97,12 +97,14 @@ class _Merging:
         return SeedCells(seed, base, self.joined.statics(seed), [cell for cell in methods if cell is not None])
 
     def _take_over(self) -> None:
-        """What was measured, from the run that a cell comes from: training, clocks, energy."""
+        """What was measured, from the run that a cell comes from: training, other inputs, clocks, energy."""
         points = {_point(row): row for row in self.tables["operating_points"]}
         for source in self.joined.sources:
             cells = {key for key, (held, _) in self.joined.cells.items() if held is source}
             own = {(STATIC if label.startswith(f"{STATIC}[") else label, seed) for label, seed in cells}
             self.tables["training"] += _rows(source, "training", cells)
+            for name in ("shift", "slowdown"):
+                self.tables[name] += _rows(source, name, own)
             elsewhere = "" if machine_of(source.record) == self.machine else f"timed on {machine_of(source.record)}"
             for row in _rows(source, "operating_points", own):
                 held = points.get(_point(row))

@@ -368,6 +368,17 @@ def test_cost_for_people(eebench):
 # --- run and report --------------------------------------------------------------------------------------------------
 
 
+def test_noise_on_texts_is_refused_before_any_work(eebench, here):
+    lines = "\n".join(f"sentence number {i} of some,{i % 2}" for i in range(60))
+    (here / "train.csv").write_text(f"text,label\n{lines}\n")
+    (here / "test.csv").write_text("text,label\nanother sentence,0\nand one more,1\n")
+    before = listing(here)
+    status, out, err = eebench(f"run --methods pabee --slowdown --dataset csv:{here} --backbone anything")
+    assert (status, out) == (2, "")
+    assert err == "error: --slowdown adds noise to images; texts have no pixels, and this data set is text\n"
+    assert listing(here) == before
+
+
 def test_a_dry_run_starts_and_writes_nothing(eebench, here):
     status, out, _ = eebench("run --methods pabee[blocks=6],lgvit --dry-run --budget smoke --seeds 0,1")
     assert status == 0

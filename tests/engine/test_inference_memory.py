@@ -9,7 +9,7 @@ from eebench.engine.inference_memory import inference_bytes, live_bytes, state_b
 from eebench.engine.model import EarlyExitModel
 from eebench.parts import LinearExit
 from eebench.rules import Confidence
-from eebench.runs.workshop import _NEVER
+from eebench.runs.workshop import NEVER
 from eebench.testing import tiny_backbone, tiny_data
 
 TASK = Task(classes=3)
@@ -71,16 +71,16 @@ def test_a_model_with_exits_needs_more_than_one_without(kind):
     plain = EarlyExitModel(tiny_backbone(kind, 3, 3), {}).train()
     backbone = tiny_backbone(kind, 3, 3)
     exits = EarlyExitModel(backbone, {1: LinearExit(backbone.layouts[0], 3)})
-    alone, more = inference_bytes(plain, _NEVER, data), inference_bytes(exits, Confidence(), data)
+    alone, more = inference_bytes(plain, NEVER, data), inference_bytes(exits, Confidence(), data)
     extra = sum(p.nbytes for p in exits.exits["1"].parameters())
     assert more >= alone + extra
     assert plain.training, "left as it was"
-    assert alone == inference_bytes(plain, _NEVER, data)
+    assert alone == inference_bytes(plain, NEVER, data)
 
 
 def test_a_longer_text_needs_more_and_the_longest_is_taken():
     backbone, data = tiny_backbone("text", 3, 3), tiny_data("text", TASK, 12)
     model = EarlyExitModel(backbone, {})
-    before = inference_bytes(model, _NEVER, data)
+    before = inference_bytes(model, NEVER, data)
     data.test.inputs[3] = torch.randint(2, 50, (60,))
-    assert inference_bytes(model, _NEVER, data) > before
+    assert inference_bytes(model, NEVER, data) > before

@@ -67,7 +67,7 @@ def test_the_weights_on_disk_are_the_model_that_was_traced(prepared, finished, l
     model = open_model(prepared, cell, method)
     assert not model.training
     assert not any(p.requires_grad for p in model.parameters())
-    rule = workshop._NEVER if method is None else method.rule(prepared.data.task)
+    rule = workshop.NEVER if method is None else method.rule(prepared.data.task)
     again, stored = collect(model, rule, prepared.data.test, prepared.data.task, device=CPU), cell.trace("test")
     assert stored.blocks == model.blocks
     np.testing.assert_array_equal(again.prediction, stored.prediction)
