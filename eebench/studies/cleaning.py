@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -95,15 +95,19 @@ def _of_run(folder: Path, wanted: Wanted) -> Iterator[tuple[Path, str]]:
     for cell in cells:
         if cell.name not in named and cell.stat().st_mtime < written and not _fresh(cell):
             yield cell, "no record names it: made by other code, or for other settings"
-    for traces in (kept for probe in PROBES for kept in sorted((folder / probe).glob("*"))):
-        if traces.name.rpartition("-")[0] not in named and not _fresh(traces):
-            yield traces, "traces of a cell that no record names"
+    yield from _probed(folder, named)
     if wanted.weights != "none":
         keep = _winners(folder, record) if wanted.weights == "losing" else set()
         for name, facts in named.items():
             weights = folder / "cells" / name / "weights.safetensors"
             if weights.exists() and not _kept(facts, keep):
                 yield weights, f"weights of {facts.label} seed {facts.seed}"
+
+
+def _probed(folder: Path, named: Container[str]) -> Iterator[tuple[Path, str]]:
+    for traces in (kept for probe in PROBES for kept in sorted((folder / probe).glob("*"))):
+        if traces.name.rpartition("-")[0] not in named and not _fresh(traces):
+            yield traces, "traces of a cell that no record names"
 
 
 def _leftovers(folder: Path) -> Iterator[tuple[Path, str]]:
