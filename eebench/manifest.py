@@ -26,6 +26,7 @@ __all__ = [
     "check_cell",
     "check_run",
     "faults_of_cell",
+    "faults_of_folder",
     "faults_of_run",
     "is_record_only",
     "seal",
@@ -103,6 +104,16 @@ def faults_of_cell(folder: Path, cell: str, expected: str | None = None) -> list
     if is_record_only(folder):
         files = {name: facts for name, facts in files.items() if not name.endswith(BULK) or (folder / name).exists()}
     return [*_faults(folder, files), *_foreign(folder, listed["files"])]
+
+
+def faults_of_folder(folder: Path) -> list[str]:
+    """What is wrong with a folder that was sealed whole: files that changed, are missing, or nobody listed."""
+    try:
+        listed = _listed(folder)["files"]
+    except DamagedError as error:
+        return [str(error)]
+    strange = [f"{shown(name)} is not the folder's own" for name in _files(folder) if name not in listed]
+    return [*_faults(folder, listed), *strange]
 
 
 def is_record_only(folder: Path) -> bool:

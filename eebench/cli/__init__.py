@@ -23,6 +23,7 @@ from eebench.cli.run import run
 from eebench.cli.shelf import clean, ls
 from eebench.cli.show import show
 from eebench.cli.signals import heeded
+from eebench.cli.submissions import leaderboard, submit, verify
 from eebench.cli.tune import tune
 from eebench.errors import TerminatedError, UserError
 from eebench.machine import wait_quietly
@@ -39,7 +40,8 @@ app = typer.Typer(
 )
 _COMMANDS: dict[str, Callable[..., None]] = {
     "run": run, "report": report, "cost": cost, "tune": tune, "list": listing,
-    "import": import_, "export-predictions": export_predictions, "show": show, "check": check, "new": new, "info": info,
+    "import": import_, "export-predictions": export_predictions, "submit": submit, "verify": verify,
+    "leaderboard": leaderboard, "show": show, "check": check, "new": new, "info": info,
     "ls": ls, "clean": clean, "merge": merge,
 }  # fmt: skip
 for _name, _command in _COMMANDS.items():

@@ -23,7 +23,7 @@ from eebench.runs.cell import Cell
 from eebench.runs.imported import rule_of
 from eebench.schema import BACKBONE, STATIC
 
-__all__ = ["KEPT", "Neighbour", "finished_cells"]
+__all__ = ["KEPT", "Neighbour", "add_clock", "finished_cells"]
 
 KEPT = ("training", "search", "latency", "energy")
 """Tables that are taken over as they are."""
@@ -125,16 +125,7 @@ class Neighbour:
             path = self.path / f"{name}.csv"
             if path.is_file():
                 tables[name] = pd.read_csv(path).to_dict("records")  # type: ignore[assignment]
-        points = pd.read_csv(self.path / "operating_points.csv")
-        timed = [
-            column for column in map(str, points) if column.startswith(("speedup_cpu", "speedup_gpu", "withheld_"))
-        ]
-        rows: list[dict[str, Any]] = points.to_dict("records")  # type: ignore[assignment]
-        known = {tuple(row[k] for k in KEY): row for row in rows}
-        for row in tables["operating_points"]:
-            own = known.get(tuple(row[k] for k in KEY))
-            if own is not None and _same(own["knob"], row["knob"]):
-                row |= {column: own[column] for column in timed if not pd.isna(own[column])}
+        add_clock(tables["operating_points"], self.path)
 
     def record(
         self,
@@ -151,6 +142,18 @@ class Neighbour:
         said = [*own.notes, *notes, f"beside run {own.run}, whose numbers are eebench's own"]
         changed = {"run": name, "spec": joint, "spec_sha256": digest, "cells": [*own.cells, *cells], "notes": said}
         return own.model_copy(update={**changed, "imported": imported})
+
+
+def add_clock(rows: Sequence[dict[str, Any]], run: Path) -> None:
+    """Give operating points the measured speed-ups that a run has for the same knobs."""
+    points = pd.read_csv(run / "operating_points.csv")
+    timed = [name for name in map(str, points) if name.startswith(("speedup_cpu", "speedup_gpu", "withheld_"))]
+    own: list[dict[str, Any]] = points.to_dict("records")  # type: ignore[assignment]
+    known = {tuple(row[k] for k in KEY): row for row in own}
+    for row in rows:
+        found = known.get(tuple(row[k] for k in KEY))
+        if found is not None and _same(found["knob"], row["knob"]):
+            row |= {column: found[column] for column in timed if not pd.isna(found[column])}
 
 
 def _same(knob: Any, other: Any) -> bool:

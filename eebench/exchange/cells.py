@@ -94,6 +94,7 @@ def write_cell(store: Store, model: Model) -> Cell:
     each = card.params_exits if card.params_exits is not None else [None] * len(card.blocks)
     facts = {"id": cell_id, "label": card.method, "seed": card.seed, "params": card.params, "params_exits": each}
     about = {"blocks": card.blocks, "phases": phases, "uncounted": {}, "seconds": 0.0}
+    about["declared"] = {"parts": model.known.parts, "fixed": model.fixed}
     with store.writing(cell_id) as folder:
         for split, arrays in (("val", model.val), ("test", model.test)):
             arrays.trace.save(folder, split)

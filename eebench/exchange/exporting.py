@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from eebench.engine.trace import Trace
 from eebench.errors import UserError, did_you_mean
 from eebench.exchange.beside import finished_cells
 from eebench.exchange.card import CARD, FORMAT, VERSION, Card, ModelCard
@@ -121,7 +120,7 @@ def write_predictions(
         place = folder / cell.id
         place.mkdir()
         for split in ("val", "test"):
-            _write_split(place / f"{split}.npz", cell.trace(split), cell.costs(split), logits, record)
+            _write_split(place / f"{split}.npz", cell, split, logits, record)
         models.append(_model(cell, record, cards[cell.label], registry))
     data = record.data
     backbone = {"name": record.backbone.name, "depth": record.backbone.depth, "macs": 1e9 * record.backbone.gmacs}
@@ -151,9 +150,10 @@ def write_predictions(
 def _model(cell: Cell, record: RunRecord, card: dict[str, Any], registry: Registry | None) -> ModelCard:
     facts, costs = cell.facts, cell.costs("test")
     values: dict[str, Any] = {"method": cell.label, "seed": cell.seed, "folder": cell.id, "blocks": facts["blocks"]}
-    values |= {"params": facts["params"], "params_exits": facts["params_exits"]}
+    each = facts["params_exits"]
+    values |= {"params": facts["params"], "params_exits": None if None in each else each}
     if len(costs.total) == 1:
-        values |= {name: column[0].tolist() for name, column in _costs(costs).items() if name != "macs_plain"}
+        values |= {name: column[0].tolist() for name, column in _costs(cell, costs).items() if name != "macs_plain"}
     values["sees_validation"] = any(phase.get("sees_validation") for phase in facts["phases"])
     if cell.label != BACKBONE and not cell.label.startswith(f"{STATIC}["):
         rule, pinned = rule_of(record, cell.label, registry)
@@ -167,18 +167,17 @@ def _model(cell: Cell, record: RunRecord, card: dict[str, Any], registry: Regist
     return ModelCard.model_validate(values)
 
 
-def _costs(costs: Costs) -> dict[str, np.ndarray]:
-    return {
-        "macs": costs.total,
-        "macs_backbone": costs.backbone,
-        "macs_heads": costs.heads,
-        "macs_gates": costs.gates,
-        "macs_fixed": costs.static,
-        "macs_plain": costs.plain,
-    }
+def _costs(cell: Cell, costs: Costs) -> dict[str, np.ndarray]:
+    """Costs by their names in the format; of an imported model just what was declared."""
+    declared = cell.facts.get("declared", {"parts": True, "fixed": True})
+    found = {"macs": costs.total, "macs_plain": costs.plain}
+    if declared["parts"]:
+        found |= {"macs_backbone": costs.backbone, "macs_heads": costs.heads, "macs_gates": costs.gates}
+    return found | ({"macs_fixed": costs.static} if declared["fixed"] else {})
 
 
-def _write_split(path: Path, trace: Trace, costs: Costs, logits: bool, record: RunRecord) -> None:
+def _write_split(path: Path, cell: Cell, split: str, logits: bool, record: RunRecord) -> None:
+    trace, costs = cell.trace(split), cell.costs(split)
     arrays: dict[str, np.ndarray] = {"ids": trace.ids, "targets": trace.targets, "predictions": trace.prediction}
     if record.data.task.kind == "classification":
         arrays |= {"confidences": trace.confidence, "target_probability": trace.target_probability}
@@ -188,6 +187,6 @@ def _write_split(path: Path, trace: Trace, costs: Costs, logits: bool, record: R
             arrays["logits"] = np.asarray(trace.logits).transpose(1, 0, 2)
     arrays |= {f"seen_{name}": values for name, values in trace.seen.items()}
     if len(costs.total) > 1:
-        per_sample = {name: values for name, values in _costs(costs).items() if name != "macs_plain"}
+        per_sample = {name: values for name, values in _costs(cell, costs).items() if name != "macs_plain"}
         arrays |= per_sample | {"macs_plain": costs.plain[:, 0]}
     np.savez_compressed(path, allow_pickle=False, **arrays)

@@ -24,7 +24,7 @@ from eebench.runs.store import Store
 from eebench.schema import BACKBONE, STATIC, TABLES
 from eebench.targets import Target
 
-__all__ = ["import_predictions"]
+__all__ = ["import_predictions", "make_cells", "read_predictions", "task_of_card"]
 
 
 def import_predictions(
@@ -62,7 +62,7 @@ def import_predictions(
     folder, results = Path(folder), Path(results)
     if not 0.5 < level < 1:
         raise UserError(f"--level: {level:g} must lie between 0.5 and 1")
-    found = _read(folder, registry)
+    found = read_predictions(folder, registry)
     neighbour = None if beside is None else Neighbour.open(Path(beside), registry)
     if targets is None:
         targets = default_targets(len(found.models[0].val.trace.targets), level)
@@ -93,7 +93,12 @@ def import_predictions(
     return path
 
 
-def _read(folder: Path, registry: Registry | None) -> Imported:
+def read_predictions(folder: Path, registry: Registry | None) -> Imported:
+    """Read a folder of predictions and check all of it.
+
+    Raises:
+        UserError: anything wrong with it.
+    """
     card = read_card(folder)
     rules = {model.method: _rule(model, card, registry) for model in card.models if not model.plain}
     models = [read_model(folder, card, model, None if model.plain else rules[model.method][0]) for model in card.models]
@@ -113,7 +118,7 @@ def _read(folder: Path, registry: Registry | None) -> Imported:
 def _rule(model: ModelCard, card: Card, registry: Registry | None) -> tuple[ExitRule, float | None]:
     if model.rule == METHOD:
         (chosen,) = (registry or Registry.installed()).choose(model.method)
-        return chosen.rule(_task(card)), chosen.pinned
+        return chosen.rule(task_of_card(card)), chosen.pinned
     if model.rule not in RULES:
         known = (*RULES, METHOD)
         raise UserError(f"card.json: {model.method}: no rule '{model.rule}'{did_you_mean(model.rule, known)}")
@@ -122,7 +127,8 @@ def _rule(model: ModelCard, card: Card, registry: Registry | None) -> tuple[Exit
     return RULES[model.rule](), None
 
 
-def _task(card: Card) -> Task:
+def task_of_card(card: Card) -> Task:
+    """The task of a card."""
     task = card.task
     return Task(task.kind, task.classes, task.metric, tuple(task.labels))
 
@@ -143,11 +149,11 @@ def _write(store: Store, found: Imported, choosing: Choosing, neighbour: Neighbo
     """Write the run; returns its name."""
     card = found.card
     notes = list(found.notes)
-    cells, known = _cells(store, found, neighbour, notes)
+    cells, known = make_cells(store, found, neighbour, notes)
     rules = dict(found.rules)
     if neighbour is not None:
         rules |= neighbour.rules
-    tables = score_cells(cells, _task(card), card.backbone.depth, rules.__getitem__, choosing, known)
+    tables = score_cells(cells, task_of_card(card), card.backbone.depth, rules.__getitem__, choosing, known)
     if neighbour is not None:
         neighbour.add_timings(tables)
     record = imported_record(found, choosing, cells, known, tables["curves"], notes, neighbour)
@@ -155,7 +161,7 @@ def _write(store: Store, found: Imported, choosing: Choosing, neighbour: Neighbo
     return record.run
 
 
-def _cells(
+def make_cells(
     store: Store, found: Imported, neighbour: Neighbour | None, notes: list[str]
 ) -> tuple[list[SeedCells], dict[str, Known]]:
     """Every model as a cell, by seed."""

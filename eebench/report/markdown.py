@@ -10,7 +10,7 @@ from eebench.report.comparison import target_table
 from eebench.report.first import overview_figure, setting
 from eebench.report.scene import Scene
 
-__all__ = ["escape", "fence", "markdown"]
+__all__ = ["escape", "fence", "markdown", "sections_markdown"]
 
 _ROWS = 12
 _DETAILS = ("troubles", "provenance", "glossary")
@@ -106,6 +106,14 @@ def _block(block: Block) -> list[str]:
     if isinstance(block, Terms):
         return [*(f"- **{escape(term)}**: {escape(text)}" for term, text in block.items), ""]
     return []  # folds within folds: the page has them
+
+
+def sections_markdown(title: str, sections: Iterable[Section]) -> str:
+    """A page of text and tables alone, every section after the other."""
+    lines = [f"# {escape(title)}", ""]
+    for section in sections:
+        lines += [f"## {escape(section.title)}", "", *(line for block in section.blocks for line in _block(block))]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
 
 
 def escape(text: str) -> str:

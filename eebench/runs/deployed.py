@@ -22,7 +22,7 @@ from eebench.runs.finished import finished_cell, task_of
 from eebench.runs.plugged import missing, recorded
 from eebench.schema import BACKBONE, STATIC
 
-__all__ = ["ENCODER", "Answer", "Deployed", "load"]
+__all__ = ["ENCODER", "Answer", "Deployed", "backbone_of", "load"]
 
 ENCODER = "encoder"
 """Folder of a text run with configuration and tokenizer of its encoder; its weights lie in the cells."""
@@ -135,7 +135,7 @@ def load(
     stamps = record.spec.get("plugins", [])
     registry = Registry.installed(given or recorded(stamps))
     try:
-        backbone = _backbone(record, path, task.outputs, registry)
+        backbone = backbone_of(record, path, task.outputs, registry)
         chosen = None if _alone(method) else registry.choose(method)[0]
     except UserError as error:
         lacking = missing(stamps, [p for p in registry.plugins if isinstance(p, Path)])
@@ -163,7 +163,8 @@ def _alone(method: str) -> bool:
     return method == BACKBONE or method.startswith(f"{STATIC}[")
 
 
-def _backbone(record: RunRecord, path: Path, outputs: int, registry: Registry) -> Backbone:
+def backbone_of(record: RunRecord, path: Path, outputs: int, registry: Registry) -> Backbone:
+    """A fresh backbone as the run in ``path`` had it."""
     data = record.data
     if (path / ENCODER).is_dir():
         from eebench.backbones.text import create_text

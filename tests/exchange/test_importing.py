@@ -227,6 +227,14 @@ def test_the_same_folder_twice_is_one_run_and_frames_come_as_from_any(tmp_path):
     assert {"curves", "operating_points", "headlines", "tiers", "reliability", "conformal"} <= set(frames)
 
 
+def test_an_import_exported_again_is_the_same_import(tmp_path):
+    splits = {name: answers_only(split_of(seed)) for name, seed in (("val", 1), ("test", 2))}
+    run = import_predictions(write(tmp_path / "in", **splits), results=tmp_path / "results")
+    again = import_predictions(export_predictions(run, tmp_path / "out"), results=tmp_path / "again")
+    for name, frame in tables(run).items():
+        pd.testing.assert_frame_equal(frame, tables(again)[name], check_exact=True, obj=name)
+
+
 def test_a_task_of_the_card_is_the_runs(tmp_path):
     run = import_predictions(write(tmp_path / "in"), results=tmp_path / "results")
     assert task_of(read_record(run)) == Task("classification", CLASSES, "accuracy", ())
