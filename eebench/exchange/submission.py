@@ -150,6 +150,9 @@ def shared_spec(method: str, record: RunRecord) -> dict[str, Any]:
     named: dict[str, Any] = {
         name: _slug(str(kept[name])) for name in ("backbone", "dataset", "weights") if name in kept
     }
+    stamps = [str(stamp).rpartition("@") for stamp in kept.get("plugins") or []]
+    if stamps:
+        named["plugins"] = [f"{_slug(where)}@{code}" for where, _, code in stamps]
     return kept | named | {"methods": [method]}
 
 
