@@ -19,6 +19,7 @@ from eebench.cli.listing import listing
 from eebench.cli.merge import merge
 from eebench.cli.new import new
 from eebench.cli.report import report
+from eebench.cli.reproduce import reproduce
 from eebench.cli.run import run
 from eebench.cli.shelf import clean, ls
 from eebench.cli.show import show
@@ -41,7 +42,7 @@ app = typer.Typer(
 _COMMANDS: dict[str, Callable[..., None]] = {
     "run": run, "report": report, "cost": cost, "tune": tune, "list": listing,
     "import": import_, "export-predictions": export_predictions, "submit": submit, "verify": verify,
-    "leaderboard": leaderboard, "show": show, "check": check, "new": new, "info": info,
+    "leaderboard": leaderboard, "reproduce": reproduce, "show": show, "check": check, "new": new, "info": info,
     "ls": ls, "clean": clean, "merge": merge,
 }  # fmt: skip
 for _name, _command in _COMMANDS.items():

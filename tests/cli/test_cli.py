@@ -59,6 +59,8 @@ BAD = {  # what is typed → what is said
     "import . --targets ms_3": "holds no card.json",
     "import . --beside nowhere": "no run at nowhere",
     "export-predictions nowhere out": "no run at nowhere",
+    "reproduce pabe": "no published cell of 'pabe'; did you mean 'pabee'?",
+    "reproduce --file nowhere": "there is no file nowhere",
     "submit nowhere out --by me": "no run at nowhere",
     "verify nowhere": "there is no folder nowhere",
     "leaderboard .": "holds no submission",
