@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-__all__ = ["Remaining", "Reporter"]
+__all__ = ["Bar", "Remaining", "Reporter"]
 
 
 class Remaining(ProgressColumn):
@@ -85,22 +85,47 @@ class Reporter:
         if self._all is not None:
             self._bars.advance(self._all)
 
+    def bar(self, name: str) -> Bar:
+        """A bar of its own for a stretch of work."""
+        return Bar(self._bars, name)
+
     @contextmanager
     def task(self, name: str) -> Iterator[Callable[..., None]]:
         """A stretch of work with a bar of its own: yields ``update(done, total, loss=nan)``; its time is said."""
-        task = self._bars.add_task(escape(name), total=None, note="")
+        bar = self.bar(name)
         started = time.perf_counter()
         last = [math.nan]
 
         def update(done: int, total: int, loss: float = math.nan) -> None:
             if not math.isnan(loss):
                 last[0] = loss
-            note = "" if math.isnan(last[0]) else f"loss {last[0]:.3f}"
-            self._bars.update(task, completed=done, total=total, note=note)
+            bar.update(done, total, last[0])
 
         try:
             yield update
         finally:
-            self._bars.remove_task(task)
+            bar.close()
         tail = "" if math.isnan(last[0]) else f", loss {last[0]:.3f}"
         self.say(f"{name}: {time.perf_counter() - started:.1f} s{tail}")
+
+
+class Bar:
+    """One bar among a run's.
+
+    Args:
+        bars: the run's.
+        name: of the work.
+    """
+
+    def __init__(self, bars: Progress, name: str) -> None:
+        self._bars = bars
+        self._task = bars.add_task(escape(name), total=None, note="")
+
+    def update(self, done: int, total: int, loss: float) -> None:
+        """How far the work is; ``loss`` is NaN where there is none."""
+        note = "" if math.isnan(loss) else f"loss {loss:.3f}"
+        self._bars.update(self._task, completed=done, total=total, note=note)
+
+    def close(self) -> None:
+        """The work is over, one way or another."""
+        self._bars.remove_task(self._task)

@@ -23,12 +23,12 @@ from eebench.cli.reproduce import reproduce
 from eebench.cli.run import run
 from eebench.cli.shelf import clean, ls
 from eebench.cli.show import show
-from eebench.cli.signals import heeded
 from eebench.cli.submissions import leaderboard, submit, verify
 from eebench.cli.tune import tune
 from eebench.errors import TerminatedError, UserError
 from eebench.machine import wait_quietly
 from eebench.manifest import UnverifiedWarning
+from eebench.runs.signals import heeded
 
 __all__ = ["app", "main"]
 

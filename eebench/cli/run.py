@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,6 +23,7 @@ from eebench.cli.options import (
 )
 from eebench.cli.report import render_and_print
 from eebench.errors import UserError
+from eebench.runs.how import Execution
 
 
 def run(
@@ -106,6 +107,12 @@ def run(
     no_samples: Annotated[
         bool, typer.Option("--no-samples", help="Keep test samples (private data) out of record and report.")
     ] = False,
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="Make cells in this process, not in a worker's: for debugging.")
+    ] = False,
+    cell_timeout: Annotated[
+        float | None, typer.Option(help="Seconds that a cell may take; one that takes longer has failed.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and an estimate; start nothing.")] = False,
     only: Annotated[
         list[str] | None,
@@ -113,7 +120,8 @@ def run(
     ] = None,
 ) -> None:
     """Train, stop early for real, measure and report: the main job."""
-    how = {"force": force, "repair": not no_repair, "samples": not no_samples}
+    how: dict[str, Any] = {"force": force, "repair": not no_repair, "samples": not no_samples}
+    how["how"] = Execution(in_process, cell_timeout)
     if study is not None:
         from eebench.cli.study import check_options, run_file
 
@@ -122,13 +130,14 @@ def run(
     if only:
         raise UserError("--only chooses a part of a study; give a study file")
     from eebench.plugins.chosen import split_list
-    from eebench.plugins.registry import Registry
+    from eebench.plugins.trial import tried_registry
     from eebench.runs.spec import make_spec
 
-    registry = Registry.installed(plugin)
     names = split_list(",".join(methods or ["all"]))
-    for name in names if names != ["all"] else ():
-        registry.get(name.partition("[")[0].strip())
+    asked = [name.partition("[")[0].strip() for name in names]
+    registry = tried_registry(plugin or [], asked, (dataset, backbone))
+    for name in asked if asked != ["all"] else ():
+        registry.get(name)
     fail_if_broken(registry)
     spec = make_spec(
         methods=tuple(names),

@@ -40,6 +40,11 @@ class Source:
     entry: EntryPoint | None = None
     cls: type[Method] | None = None
 
+    @property
+    def foreign(self) -> bool:
+        """Whether its code is somebody else's than eebench's."""
+        return self.entry is None or self.entry.module.partition(".")[0] != "eebench_methods"
+
     def load(self) -> type[Method]:
         """Import the method.
 
@@ -99,6 +104,7 @@ class Registry:
 
     sources: dict[str, Source] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)  # plugin files and methods set aside, and why
+    deadly: dict[str, str] = field(default_factory=dict)  # methods that must not be imported here, and why
     plugins: list[Plugin] = field(default_factory=list)  # which may bring data sets and backbones as well
 
     @classmethod
@@ -166,6 +172,8 @@ class Registry:
         names = []
         for name, source in self.sources.items():
             try:
+                if name in self.deadly:
+                    raise UserError(self.deadly[name])
                 source.load()
                 names.append(name)
             except UserError as error:

@@ -1,20 +1,24 @@
-"""Executors: who makes a plan's jobs."""
+"""Executors: who makes a plan's jobs and reads methods' cells, the two things in which a method's own code runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
+from eebench.progress import Reporter
+from eebench.runs.cell import Cell
 from eebench.runs.maker import Maker
-from eebench.runs.plan import Job, Made, Outcomes, Undone, lacking
+from eebench.runs.plan import Job, Outcomes, Undone
+from eebench.runs.prepare import Prepared
+from eebench.runs.reader import MethodRead, Reader
+from eebench.runs.schedule import Schedule, Told
+from eebench.runs.store import Store
 
 __all__ = ["Executor", "InProcess"]
 
-Told = Callable[[Job, Made | Undone], None]
-
 
 class Executor(Protocol):
-    """Makes what is missing of a plan."""
+    """Makes what is missing of a plan, and reads what is made."""
 
     def execute(self, plan: Sequence[Job], told: Told) -> Outcomes:
         """Do every job that can be done.
@@ -27,17 +31,21 @@ class Executor(Protocol):
             What became of each, by its key, in the order of the plan.
         """
 
+    def read(self, job: Job, cell: Cell, base: Cell) -> MethodRead | Undone:
+        """Read one method's cell, see :meth:`eebench.runs.reader.Reader.read`."""
+
 
 class InProcess:
-    """One job after another, in this very process."""
+    """One job after another, in this very process: for debugging, and for what cannot be sent to another one."""
 
-    def __init__(self, maker: Maker) -> None:
-        self.maker = maker
+    def __init__(self, prepared: Prepared, store: Store, reporter: Reporter, *, force: bool = False) -> None:
+        self.maker = Maker(prepared, store, reporter, force=force)
+        self.read = Reader(prepared, store).read
 
     def execute(self, plan: Sequence[Job], told: Told) -> Outcomes:
-        outcomes: dict[str, Made | Undone] = {}
-        for job in plan:
-            failed = lacking(job, outcomes)
-            outcomes[job.key] = failed[0] if failed else self.maker.make(job, outcomes)
-            told(job, outcomes[job.key])
-        return outcomes
+        """As every executor does."""
+        schedule = Schedule(plan, told)
+        while not schedule.over:
+            job = next(schedule.ready())
+            schedule.end(job, self.maker.make(job, schedule.give(job)))
+        return schedule.outcomes

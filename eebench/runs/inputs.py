@@ -1,6 +1,8 @@
-"""What is done to a data set's inputs for the sake of a backbone, how the log says it, and what cannot be done."""
+"""What a run works on: the device, and a data set's inputs as a backbone takes them, how the log says it, what cannot be done."""
 
 from __future__ import annotations
+
+import torch
 
 from eebench.api import Backbone
 from eebench.backbones.weights import input_statistics
@@ -8,7 +10,7 @@ from eebench.data.base import Data
 from eebench.errors import UserError
 from eebench.runs.spec import RunSpec
 
-__all__ = ["normalised", "refuse", "truncated"]
+__all__ = ["device_of", "normalised", "refuse", "truncated"]
 
 
 def normalised(loaded: Data, backbone: str, weights: str) -> tuple[Data, list[str]]:
@@ -54,3 +56,22 @@ def refuse(spec: RunSpec, data: Data) -> None:
             raise UserError(f"--{name}: data set '{data.name}' does not say how its images were prepared")
     if spec.shift and data.modality == "text" and not isinstance(data.test.inputs[0], (str, tuple)):
         raise UserError(f"--shift: the texts of data set '{data.name}' are no strings")
+
+
+def device_of(name: str) -> torch.device:
+    """The device that ``--device`` names.
+
+    Raises:
+        UserError: there is none of that name, or not here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--device: '{name}' is no device; use auto, cpu or cuda") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device: eebench measures on cpu and cuda, not on {device.type}")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device: there is no CUDA device here; use cpu")
+    return device

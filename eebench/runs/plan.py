@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from eebench.runs.cell import Cell
     from eebench.runs.prepare import Prepared
 
-__all__ = ["Job", "Made", "Outcomes", "Undone", "lacking", "make_plan"]
+__all__ = ["Job", "Made", "Outcomes", "Undone", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,3 @@ def make_plan(prepared: Prepared) -> list[Job]:
             needs = (base.key, searched[label]) if label in searched else (base.key,)
             jobs.append(Job("method", label, seed, needs))
     return jobs
-
-
-def lacking(job: Job, outcomes: Outcomes) -> list[Undone]:
-    """Those of a job's needs that failed: it cannot be made then."""
-    found = (outcomes.get(key) for key in job.needs)
-    return [outcome for outcome in found if isinstance(outcome, Undone)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +25,7 @@ from eebench.plugins.needs import unmet
 from eebench.plugins.registry import Registry
 from eebench.runs.choose import default_targets
 from eebench.runs.fingerprint import engine_sha256, method_sha256
-from eebench.runs.inputs import normalised, refuse, truncated
+from eebench.runs.inputs import device_of, normalised, refuse, truncated
 from eebench.runs.plugged import stamp
 from eebench.runs.recipes import COMMON, Fitted, Setting, Tuned, fit_papers
 from eebench.runs.remarks import remarks
@@ -155,17 +155,24 @@ class Prepared:
         return f"{slug}-s{seed}-{digest}"
 
 
-def prepare(spec: RunSpec, registry: Registry) -> Prepared:
-    """Check everything and load the data; raise a one-line UserError at the first thing wrong."""
+def prepare(spec: RunSpec, registry: Registry, announce: Callable[[str], None] = lambda words: None) -> Prepared:
+    """Check everything and load the data; raise a one-line UserError at the first thing wrong.
+
+    Args:
+        spec: the run as asked for.
+        registry: where its methods come from.
+        announce: hears what is about to be imported, loaded or built: a stranger's code may end the process there.
+    """
     for reason in registry.broken.values():
         raise UserError(reason)
     methods = registry.choose(",".join(spec.methods), spec.match_exits)
-    if spec.energy and _device(spec.device).type != "cuda":
+    if spec.energy and device_of(spec.device).type != "cuda":
         raise UserError("--energy reads an NVIDIA GPU's counter; there is none here (use --device cuda on one)")
     known = {"methods": tuple(m.label for m in methods), "plugins": tuple(stamp(p) for p in registry.plugins)}
     spec = spec.model_copy(update=known)
     budget = BUDGETS[spec.budget]
-    device = _device(spec.device)
+    device = device_of(spec.device)
+    announce(f"loading data set '{spec.dataset}'")
     loaded = data.load(
         spec.dataset,
         data_dir=Path(spec.data_dir) if spec.data_dir else None,
@@ -181,6 +188,7 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
         spec = spec.model_copy(update={"targets": default_targets(len(loaded.val), spec.level)})
     refuse(spec, loaded)
     loaded, said = normalised(loaded, spec.backbone, spec.weights)
+    announce(f"building backbone '{spec.backbone}'")
     backbone, lines = _backbone(spec, loaded, registry.plugins)
     lines += said
     if backbone.modality != loaded.modality:
@@ -188,7 +196,11 @@ def prepare(spec: RunSpec, registry: Registry) -> Prepared:
             f"backbone '{spec.backbone}' takes {backbone.modality}, but data set '{spec.dataset}' is {loaded.modality}"
         )
     lines += truncated(backbone, loaded)
-    skips = {m.label: why for m in methods if (why := _skipped(m, backbone, loaded)) is not None}
+    skips: dict[str, str] = {}
+    for chosen in methods:
+        announce(f"building method '{chosen.label}'")
+        why = _skipped(chosen, backbone, loaded)
+        skips |= {} if why is None else {chosen.label: why}
     weights, sha = _weights(spec, backbone)
     fitted: list[Fitted] = []
     if spec.budget == "paper":
@@ -269,17 +281,3 @@ def _skipped(chosen: Chosen, backbone: Backbone, loaded: Data) -> str | None:
     if abs(total - 1) > 1e-6:
         raise UserError(f"method '{chosen.label}': the shares of its phases sum to {total:g}, not 1")
     return None
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"--device: '{name}' is no device; use auto, cpu or cuda") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(f"--device: eebench measures on cpu and cuda, not on {device.type}")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device: there is no CUDA device here; use cpu")
-    return device

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,14 +17,14 @@ from eebench.runs.cell import Cell
 from eebench.runs.choose import Chooser
 from eebench.runs.effort import training_row
 from eebench.runs.headlines import Seed, headline_rows, pair_rows, widen
-from eebench.runs.live import Live, compare_live, spread
-from eebench.runs.maker import line_of
+from eebench.runs.live import Live
 from eebench.runs.plan import Job, Made, Outcomes, Undone
 from eebench.runs.prepare import Prepared
+from eebench.runs.reader import MethodRead, chooser_of
 from eebench.runs.samples import sample_rows
 from eebench.runs.store import Store
 from eebench.runs.summaries import conformal_rows, summary_rows
-from eebench.runs.tables import Scored, frontier_of, score_method, score_plain, score_static
+from eebench.runs.tables import Scored, frontier_of, score_plain, score_static
 from eebench.runs.timings import attach_speedups, expected_of, rounds_of, samples_of
 from eebench.runs.trials import Concluded, recall
 from eebench.runs.workshop import open_model, open_static
@@ -60,6 +59,7 @@ class Reading:
         reporter: hears how it goes.
         plan: the run's jobs.
         outcomes: what became of them.
+        read_method: scores one method's cell (:meth:`eebench.runs.reader.Reader.read`, here or in another process).
 
     Attributes:
         cells: what became of each cell, for the record.
@@ -76,12 +76,13 @@ class Reading:
         reporter: Reporter,
         plan: Sequence[Job],
         outcomes: Outcomes,
+        read_method: Callable[[Job, Cell, Cell], MethodRead | Undone],
     ) -> None:
         self.prepared, self.registry, self.store, self.reporter = prepared, registry, store, reporter
         self.spec, self.task, self.depth = prepared.spec, prepared.data.task, prepared.depth
         self.targets = prepared.targets
         self.jobs = {(job.kind, job.label, job.seed): job for job in plan}
-        self.outcomes = outcomes
+        self.outcomes, self.read_method = outcomes, read_method
         self.cells: list[dict[str, Any]] = []
         self.tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
         self.raw: dict[str, Mapping[str, np.ndarray]] = {}
@@ -110,12 +111,12 @@ class Reading:
         base = self._plain_backbone(seed)
         plain = score_plain(base, self.task, self.depth)
         self.reporter.say(f"backbone seed {seed}: test {self.task.metric} {plain.test('plain')[0].row['score']:.4f}")
-        chooser = Chooser(plain.val("plain")[0], self.spec.choose, self.spec.level)
+        chooser = chooser_of(self.prepared, plain)
         models = [_Model(plain, base)]
         static = self._static(seed, base, plain, chooser)
         models += [] if static is None else [static]
         for chosen in self.prepared.methods:
-            found = self._method(chosen, chooser, seed)
+            found = self._method(chosen, base, seed)
             models += [] if found is None else [found]
         for name, rows in beyond_rows(self.prepared, models, self.store.path, self.reporter).items():
             self.tables[name] += rows
@@ -147,26 +148,26 @@ class Reading:
         scored = score_static(cells, self.task, self.depth, plain, chooser, self.targets)
         return _Model(scored, base, static=cells)
 
-    def _method(self, chosen: Chosen, chooser: Chooser, seed: int) -> _Model | None:
+    def _method(self, chosen: Chosen, base: Cell, seed: int) -> _Model | None:
         """Score one method; a failure is recorded and the others go on."""
         label = chosen.label
         if label in self.prepared.skips:
             self._note(label, seed, "skipped", reason=self.prepared.skips[label])
             return None
-        made = self.outcomes[self.jobs["method", label, seed].key]
+        job = self.jobs["method", label, seed]
+        made = self.outcomes[job.key]
         if isinstance(made, Undone):
             self._failed(label, seed, made)
             return None
         cell = made.cell
         assert cell is not None
+        found = self.read_method(job, cell, base)
+        if isinstance(found, Undone):
+            self._failed(label, seed, found)
+            return None
+        scored, live = found.scored, found.live
         if label in self._searches:
             chosen = self._searches[label].chosen
-        try:
-            scored = self._scored(chosen, cell, chooser)
-            live = self._live(chosen, cell, scored, seed)
-        except Exception as error:  # one method's failure must not take the others' hours with it
-            self._failed(label, seed, Undone(line_of(error), traceback.format_exc(), error))
-            return None
         dead = [int(block) for block, alive in zip(cell.facts["blocks"], scored.live, strict=True) if not alive]
         self._note(label, seed, "done", cell=cell, live=live, dead=dead)
         if dead:
@@ -175,25 +176,6 @@ class Reading:
                 f" {', '.join(map(str, dead))}; these exits anchor no comparison"
             )
         return _Model(scored, cell, chosen=chosen)
-
-    def _scored(self, chosen: Chosen, cell: Cell, chooser: Chooser) -> Scored:
-        return score_method(
-            cell,
-            chosen.rule(self.task),
-            self.task,
-            self.depth,
-            chooser,
-            self.targets,
-            thresholds=self.spec.thresholds,
-            pinned=chosen.pinned,
-        )
-
-    def _live(self, chosen: Chosen, cell: Cell, scored: Scored, seed: int) -> Live:
-        """Does inference that really stops do what the replay said?"""
-        model = open_model(self.prepared, cell, chosen.method)
-        points = [*(c.test for c in scored.chosen["dynamic"]), *spread(scored.test("dynamic"))]
-        test, sizes = self.prepared.data.test, self.spec.latency_batch_sizes
-        return compare_live(model, chosen.rule(self.task), test, points, sizes, seed)
 
     def _entrants(self, models: Sequence[_Model]) -> list[Entrant]:
         """Who is timed, and on what."""

@@ -5,21 +5,26 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from eebench.backbones.encoder import TextBackbone
 from eebench.errors import UserError
 from eebench.plugins.registry import Registry
+from eebench.plugins.trial import tried_registry
 from eebench.progress import Reporter
 from eebench.runs.deployed import ENCODER
 from eebench.runs.environment import computing, hold_memory
+from eebench.runs.execution import asked, log_of, workers_of
 from eebench.runs.executors import Executor, InProcess
 from eebench.runs.finished import read
 from eebench.runs.given import named
-from eebench.runs.maker import Maker
+from eebench.runs.how import Execution
 from eebench.runs.plan import Job, Made, Outcomes, Undone, make_plan
 from eebench.runs.prepare import Prepared, prepare
 from eebench.runs.reading import Reading
@@ -27,6 +32,7 @@ from eebench.runs.record import run_record
 from eebench.runs.search import check_search
 from eebench.runs.spec import RunSpec
 from eebench.runs.store import Store
+from eebench.runs.talk import Begin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,6 +62,7 @@ def run(
     repair: bool = True,
     samples: bool = True,
     quiet: bool = True,
+    how: Execution | None = None,
     **values: Any,
 ) -> dict[str, pd.DataFrame]:
     """Run a benchmark from Python.
@@ -68,6 +75,7 @@ def run(
         repair: set damaged cells aside and make them again, rather than refuse them.
         samples: keep a few test samples in the record for the report; False for private data.
         quiet: no progress.
+        how: in workers or in this process; no result depends on it.
         **values: fields of a RunSpec, when ``spec`` is not given. In place of a name, ``methods`` takes ``Method``
             classes, ``backbone`` a ``Backbone`` class or a network made (which starts with the weights it has), and
             ``dataset`` a ``DataSet`` class or a ``Data`` object, such as ``eebench.data.from_arrays`` makes.
@@ -84,14 +92,16 @@ def run(
     if spec is not None and values:
         raise TypeError("give a spec or its fields, not both")
     values, brought = named(values, [Path(p) if isinstance(p, str) else p for p in plugins or []])
+    spec = spec or make_spec(**values)
     outcome = execute(
-        spec or make_spec(**values),
-        Registry.installed(brought),
+        spec,
+        tried_registry(brought, asked(spec), (spec.dataset, spec.backbone)),
         Path(results),
         reporter=Reporter(quiet=quiet),
         force=force,
         repair=repair,
         samples=samples,
+        how=how,
     )
     for cell in outcome.failed:
         warnings.warn(f"{cell['label']} seed {cell['seed']} failed: {cell['reason']}", RuntimeWarning, stacklevel=2)
@@ -107,6 +117,7 @@ def execute(
     force: bool = False,
     repair: bool = True,
     samples: bool = True,
+    how: Execution | None = None,
 ) -> Outcome:
     """Do everything a spec asks for, reusing finished cells, and write the run directory.
 
@@ -118,18 +129,27 @@ def execute(
         force: redo finished cells.
         repair: set damaged cells aside and make them again, rather than refuse them.
         samples: keep a few test samples in the record for the report.
+        how: in workers, as a rule, or in this process.
     """
     if results.exists() and not results.is_dir():
         raise UserError(f"output directory {results} is a file")
     hold_memory()
-    prepared = prepare(spec, registry)
-    if prepared.spec.search is not None:
-        check_search(prepared.methods)
-    store = Store(results, prepared.spec.run_name, repair=repair, say=reporter.say)
-    store.check()
-    with computing(spec.threads, None if force else store.path / "threads.json") as remarks:
-        prepared.notes += remarks
-        executor = InProcess(Maker(prepared, store, reporter, force=force))
+    with ExitStack() as stack:
+        workers = stack.enter_context(workers_of(spec, registry, reporter, how or Execution()))
+        prepared = prepare(spec, registry)
+        if prepared.spec.search is not None:
+            check_search(prepared.methods)
+        store = Store(results, prepared.spec.run_name, repair=repair, say=reporter.say)
+        store.check()
+        memory = None if force else store.path / "threads.json"
+        prepared.notes += stack.enter_context(computing(spec.threads, memory))
+        executor: Executor
+        if workers is None:
+            executor = InProcess(prepared, store, reporter, force=force)
+        else:
+            begin = Begin(results.resolve(), prepared.spec.run_name, torch.get_num_threads(), force, repair)
+            workers.begin(begin, lambda job: log_of(store, prepared, job))
+            executor = workers
         return _execute(prepared, registry, store, reporter, executor, samples=samples)
 
 
@@ -149,7 +169,7 @@ def _execute(
     plan = make_plan(prepared)
     with reporter.run(len(plan) + len(spec.seeds)):
         outcomes = _made(plan, prepared, reporter, executor)
-        reading = Reading(prepared, registry, store, reporter, plan, outcomes)
+        reading = Reading(prepared, registry, store, reporter, plan, outcomes, executor.read)
         reading.read(samples=samples)
     seconds = time.perf_counter() - clock
     broken = list(registry.broken.values())

@@ -11,6 +11,7 @@ import eebench
 from eebench import backbones
 from eebench.errors import UserError
 from eebench.plugins.registry import Registry
+from eebench.runs.how import Execution
 
 OWN = '''
 import torch
@@ -134,11 +135,11 @@ def test_a_whole_run_and_what_it_trained(own, tmp_path):
         methods=("pabee[blocks=1+2+3]",), backbone="row_mixer", dataset="digits", budget="smoke", device="cpu",
         latency_samples=4,
     )  # fmt: skip
-    tables = eebench.run(spec, results=tmp_path / "results", plugins=[own])
+    tables = eebench.run(spec, results=tmp_path / "results", plugins=[own], how=Execution(in_process=True))
     path = tables["curves"].attrs["path"]
     deployed = eebench.load(path, "pabee[blocks=1+2+3]", plugins=[own])
     assert type(deployed.model.backbone).__name__ == "Mixer"
     cells = {cell.name for cell in (tmp_path / "results").glob("*/cells/backbone*")}
     own.write_text(OWN.replace("nn.GELU()", "nn.ReLU()"))  # another network of that name
-    eebench.run(spec, results=tmp_path / "results", plugins=[own], force=False)
+    eebench.run(spec, results=tmp_path / "results", plugins=[own], how=Execution(in_process=True))
     assert {cell.name for cell in (tmp_path / "results").glob("*/cells/backbone*")} > cells

@@ -314,7 +314,7 @@ def test_list_goes_on_with_a_broken_distribution(eebench, monkeypatch):
     assert "No module named 'no_such_package'" in err
     assert "pabee" in out
     assert "gone" not in out
-    status, _, err = eebench("run --methods gone")
+    status, _, err = eebench("run --methods gone --in-process")
     assert status == 2
     assert err.startswith("error: method 'gone' (no_such_package:Method) cannot be imported: ModuleNotFoundError")
 

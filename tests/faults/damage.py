@@ -11,6 +11,7 @@ import pandas as pd
 
 from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
+from eebench.runs.how import Execution
 from eebench.runs.runner import execute
 
 TIMED = ("latency", "energy", "training")  # tables of the clock, which no two runs share
@@ -60,7 +61,9 @@ def unverify(run: Path) -> None:
 def again(spec, plugin, results, **options):
     """The same command once more; what it said."""
     reporter = Reporter(quiet=True)
-    outcome = execute(spec, Registry.installed([plugin]), results, reporter=reporter, **options)
+    outcome = execute(
+        spec, Registry.installed([plugin]), results, reporter=reporter, how=Execution(in_process=True), **options
+    )
     return outcome, reporter.lines
 
 

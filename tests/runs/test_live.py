@@ -15,6 +15,7 @@ from eebench.measure.calibration import deployed
 from eebench.measure.replay import replay
 from eebench.parts import LinearExit
 from eebench.rules import Confidence
+from eebench.runs.how import Execution
 from eebench.runs.live import SAMPLES, compare_live
 from eebench.runs.score import Point
 from eebench.testing import tiny_backbone, tiny_data
@@ -119,6 +120,7 @@ def test_one_bad_plugin_leaves_the_others_their_run(tmp_path):
     methods = "neighbours,gridless,pabee[blocks=4+8]"
     with pytest.warns(RuntimeWarning, match="failed"):
         tables = eebench.run(
+            how=Execution(in_process=True),
             methods=methods,
             plugins=[str(file)],
             results=tmp_path / "r",

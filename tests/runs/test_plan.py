@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from eebench.runs.plan import Job, Made, Undone, lacking, make_plan
+from eebench.runs.plan import make_plan
 from eebench.runs.spec import make_spec
 
 
@@ -47,10 +47,3 @@ def test_every_job_stands_behind_those_it_needs():
     for job in plan:
         assert seen.issuperset(job.needs)
         seen.add(job.key)
-
-
-def test_a_job_whose_need_failed_lacks_it():
-    job = Job("method", "pabee", 0, ("a", "b"))
-    bad = Undone("why")
-    assert lacking(job, {"a": Made(), "b": bad}) == [bad]
-    assert lacking(job, {"a": Made(), "b": Made()}) == []

@@ -17,10 +17,12 @@ from eebench.data.preprocessing import Preprocessing
 from eebench.errors import UserError
 from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
+from eebench.runs.how import Execution
 from eebench.runs.runner import execute
 from eebench.schema import KINDS, PROTOCOL_VERSION, SCHEMA_VERSION, TABLES
 from eebench.targets import SHARES
 
+HERE = Execution(in_process=True)  # a worker is what the smoke run of all tests has
 STATIC = ["static[blocks=3]", "static[blocks=12]"]
 TARGETS = ("drop_1", *SHARES)
 LABELS = ["pabee[blocks=3+6+9]", "jei_dnn[blocks=4+8]"]
@@ -223,7 +225,7 @@ def test_thresholds_that_nobody_has(smoke, plugin, tmp_path):
 def told(spec, registry, results, **options):
     """Run; the outcome, and everything that was said."""
     console = Console(file=io.StringIO(), width=200)
-    outcome = execute(spec, registry, results, reporter=Reporter(console), **options)
+    outcome = execute(spec, registry, results, reporter=Reporter(console), how=HERE, **options)
     return outcome, console.file.getvalue().splitlines()
 
 
@@ -317,7 +319,7 @@ def test_a_sister_run_takes_what_is_there_and_trains_the_rest(smoke, copied):
 )
 def test_bad_input_is_one_line_before_anything_is_written(values, words, tmp_path):
     with pytest.raises(UserError, match=words) as caught:
-        eebench.run(results=tmp_path / "results", **values)
+        eebench.run(results=tmp_path / "results", how=HERE, **values)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -325,14 +327,14 @@ def test_bad_input_is_one_line_before_anything_is_written(values, words, tmp_pat
 def test_a_results_folder_that_is_a_file(tmp_path):
     (tmp_path / "results").write_text("mine")
     with pytest.raises(UserError, match="is a file"):
-        eebench.run(results=tmp_path / "results", methods=("pabee",))
+        eebench.run(results=tmp_path / "results", methods=("pabee",), how=HERE)
     assert (tmp_path / "results").read_text() == "mine"
 
 
 def test_a_broken_plugin_that_was_handed_over_is_an_error(tmp_path):
     (tmp_path / "bad.py").write_text("import no_such_library")
     with pytest.raises(UserError, match=r"bad\.py cannot be imported"):
-        eebench.run(results=tmp_path / "results", plugins=[tmp_path / "bad.py"], methods=("pabee",))
+        eebench.run(results=tmp_path / "results", plugins=[tmp_path / "bad.py"], methods=("pabee",), how=HERE)
     assert not (tmp_path / "results").exists()
 
 
@@ -355,7 +357,9 @@ def test_a_broken_plugin_that_was_handed_over_is_an_error(tmp_path):
 def test_a_method_that_cannot_be_built_is_named_before_any_work(change, words, plugin, tmp_path):
     (tmp_path / "odd.py").write_text(f"{plugin.read_text()}\nFailing.{change}\n")
     with pytest.raises(UserError, match=words):
-        eebench.run(results=tmp_path / "results", plugins=[tmp_path / "odd.py"], methods=("failing",), budget="smoke")
+        eebench.run(
+            results=tmp_path / "results", plugins=[tmp_path / "odd.py"], methods=("failing",), budget="smoke", how=HERE
+        )
     assert not (tmp_path / "results").exists()
 
 
@@ -394,6 +398,7 @@ def test_texts_cost_what_their_own_lengths_cost(texts, tmp_path):
     model, folder = texts
     tables = eebench.run(
         results=tmp_path,
+        how=HERE,
         methods=("jei_dnn[blocks=1+2]", "pabee[blocks=2]"),
         backbone=str(model),
         dataset=f"csv:{folder}",
@@ -424,7 +429,9 @@ def test_texts_cost_what_their_own_lengths_cost(texts, tmp_path):
 def test_a_text_backbone_takes_no_weights_and_no_images(texts, tmp_path):
     model, folder = texts
     with pytest.raises(UserError, match="a text backbone brings its own weights"):
-        eebench.run(results=tmp_path, backbone=str(model), dataset=f"csv:{folder}", weights="timm", methods=("pabee",))
+        eebench.run(
+            results=tmp_path, backbone=str(model), dataset=f"csv:{folder}", weights="timm", methods=("pabee",), how=HERE
+        )
     with pytest.raises(UserError, match="takes text, but data set 'mnist5k' is vision"):
-        eebench.run(results=tmp_path, backbone=str(model), methods=("pabee",))
+        eebench.run(results=tmp_path, backbone=str(model), methods=("pabee",), how=HERE)
     assert list(tmp_path.iterdir()) == []

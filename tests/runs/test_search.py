@@ -12,6 +12,7 @@ from eebench.errors import UserError
 from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
 from eebench.runs import search as search_module
+from eebench.runs.how import Execution
 from eebench.runs.prepare import prepare
 from eebench.runs.runner import execute
 from eebench.runs.search import Search, check_search, validation_area
@@ -216,7 +217,9 @@ def test_a_run_with_a_search(tmp_path):
         static=(),
         latency_samples=4,
     )
-    outcome = execute(spec, Registry.installed(), tmp_path, reporter=Reporter(quiet=True))
+    outcome = execute(
+        spec, Registry.installed(), tmp_path, reporter=Reporter(quiet=True), how=Execution(in_process=True)
+    )
     table = pd.read_csv(outcome.path / "search.csv")
     assert list(table.columns) == list(TABLES["search"])
     assert table.groupby("method").size().to_dict() == {PCEE: 2, JEI: 2}
