@@ -1,4 +1,4 @@
-"""What a run works on: the device, and a data set's inputs as a backbone takes them, how the log says it, what cannot be done."""
+"""What a run works on: the device, and inputs as a backbone takes them; how the log says it, what cannot be done."""
 
 from __future__ import annotations
 
