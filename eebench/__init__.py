@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from eebench.runs.runner import run
     from eebench.runs.spec import RunSpec, make_spec
     from eebench.runs.tune import tune
+    from eebench.studies.comparing import compare_runs as compare
     from eebench.studies.frames import open_frames as open  # noqa: A004
     from eebench.studies.merging import merge
     from eebench.studies.run import run_study_file as run_study
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "RunSpec", "UserError", "__version__", "export_predictions", "import_predictions", "load", "make_spec", "merge",
-    "open", "read", "run", "run_study", "tune",
+    "RunSpec", "UserError", "__version__", "compare", "export_predictions", "import_predictions", "load", "make_spec",
+    "merge", "open", "read", "run", "run_study", "tune",
 ]  # fmt: skip
 
 _HOME = {  # public name: where it is, and what it is called there if otherwise
-    "RunSpec": "runs.spec", "UserError": "errors", "export_predictions": "exchange.exporting",
+    "RunSpec": "runs.spec", "UserError": "errors", "compare": "studies.comparing:compare_runs",
+    "export_predictions": "exchange.exporting",
     "import_predictions": "exchange.importing", "load": "runs.deployed", "make_spec": "runs.spec",
     "merge": "studies.merging", "open": "studies.frames:open_frames", "read": "runs.finished", "run": "runs.runner",
     "run_study": "studies.run:run_study_file", "tune": "runs.tune",

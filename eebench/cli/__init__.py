@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn, TextIO
 import typer
 
 from eebench.cli.check import check
+from eebench.cli.compare import compare
 from eebench.cli.cost import cost
 from eebench.cli.exchange import export_predictions, import_
 from eebench.cli.info import info
@@ -44,6 +45,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "import": import_, "export-predictions": export_predictions, "submit": submit, "verify": verify,
     "leaderboard": leaderboard, "reproduce": reproduce, "show": show, "check": check, "new": new, "info": info,
     "ls": ls, "clean": clean, "merge": merge,
+    "compare": compare,
 }  # fmt: skip
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)

@@ -75,6 +75,8 @@ def run_file(
 
     outcome = run_study(study, results, reporter=Reporter(), finished=finished, **how)
     typer.echo(f"study: {outcome.path}, {len(outcome.runs)} of {len(study.chosen)} runs finished")
+    if len(outcome.runs) > 1:
+        typer.echo(f"compare: eebench compare {study.name}")
     for name, reason in outcome.failed.items():
         say(f"failed: {name}: {reason}")
     if outcome.failed:

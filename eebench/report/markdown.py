@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from eebench.report.blocks import Block, Cell, Code, Figure, Section, Table, Terms, Text
+from eebench.report.blocks import AnswerBlock, Block, Cell, Code, Figure, Links, Section, Table, Terms, Text
 from eebench.report.comparison import target_table
 from eebench.report.first import overview_figure, setting
 from eebench.report.scene import Scene
@@ -99,6 +99,11 @@ def _fold(summary: str, lines: list[str]) -> list[str]:
 def _block(block: Block) -> list[str]:
     if isinstance(block, Text):
         return [f"> **Note:** {escape(block.text)}" if block.tone == "note" else escape(block.text), ""]
+    if isinstance(block, AnswerBlock):
+        return [f"**{escape(block.sentence)}**", "", escape(block.trust), ""]
+    if isinstance(block, Links):
+        links = ", ".join(f"[{escape(name)}]({path})" for name, path in block.items)
+        return [f"{escape(block.label)}: {links}", ""]
     if isinstance(block, Code):
         return [fence(block.text, block.language), ""]
     if isinstance(block, Table):
@@ -109,10 +114,12 @@ def _block(block: Block) -> list[str]:
 
 
 def sections_markdown(title: str, sections: Iterable[Section]) -> str:
-    """A page of text and tables alone, every section after the other."""
+    """A page with every section after the other, nothing folded."""
     lines = [f"# {escape(title)}", ""]
     for section in sections:
-        lines += [f"## {escape(section.title)}", "", *(line for block in section.blocks for line in _block(block))]
+        lines += [f"## {escape(section.title)}", ""]
+        for block in section.blocks:
+            lines += _picture(block, plain=True) if isinstance(block, Figure) else _block(block)
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
 
 

@@ -25,7 +25,7 @@ from eebench.report.scene import COSTS, Plot, Scene
 from eebench.report.style import COLUMN, PAGE, TEXT, Medium, style
 from eebench.report.svg import dark, inline, save, save_pdf
 
-__all__ = ["render"]
+__all__ = ["check_folder", "render", "swap"]
 
 PAPER = (TEXT, COLUMN)
 _OURS = {"report.html", "report.md", "figures", "tables"}
@@ -55,7 +55,7 @@ def render(run_dir: Path, out_dir: Path, *, samples: bool = True) -> dict[str, P
     record = load(run_dir)
     if not samples:
         record = replace(record, tables={name: table for name, table in record.tables.items() if name != "samples"})
-    _check(out_dir)
+    check_folder(out_dir)
     scene = Scene(record)
     try:
         out_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -64,14 +64,14 @@ def render(run_dir: Path, out_dir: Path, *, samples: bool = True) -> dict[str, P
         raise UserError(f"report folder {out_dir} cannot be written to: {error.strerror}") from error
     try:
         _build(scene, stage)
-        _swap(stage, out_dir)
+        swap(stage, out_dir)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
     files = sorted(path for path in out_dir.rglob("*") if path.is_file())
     return {path.relative_to(out_dir).as_posix(): path for path in files}
 
 
-def _check(out_dir: Path) -> None:
+def check_folder(out_dir: Path) -> None:
     """Refuse what the swap would destroy."""
     if out_dir.exists() and not out_dir.is_dir():
         raise UserError(f"report folder {out_dir} is a file")
@@ -180,7 +180,7 @@ def _sections(scene: Scene, figures: list[str], tables: list[str], *, pictures: 
     ]
 
 
-def _swap(stage: Path, out_dir: Path) -> None:
+def swap(stage: Path, out_dir: Path) -> None:
     """Put ``stage`` in the place of ``out_dir``; on failure the old report is put back."""
     if not out_dir.exists():
         stage.rename(out_dir)
