@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from tests import claims_text
+
 __all__ = ["BEGIN", "END", "Reference", "between", "card_paragraph", "readme_block"]
 
 ROOT = Path(__file__).parents[1]
@@ -201,6 +203,7 @@ def main() -> None:
         text = path.read_text(encoding="utf-8")
         start, end = text.index(BEGIN), text.index(END)
         path.write_text("\n".join([text[:start] + BEGIN, block, text[end:]]), encoding="utf-8")
+    claims_text.main()
 
 
 if __name__ == "__main__":
