@@ -1,5 +1,6 @@
 """``--shift`` and ``--slowdown`` on a finished run: its cells reused, rows that add up, traces gone on with."""
 
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,11 @@ from eebench.runs import probes
 from eebench.runs.inputs import refuse
 from eebench.runs.shift import CLEAN, SEVERITIES, _held, shifts
 from eebench.schema import TABLES
+from eebench.studies.cleaning import Wanted, find
+from eebench.studies.merging import merge
 from eebench.targets import Target
+from tests.studies.parts import part
+from tests.studies.parts import rows as rows_of
 
 LABELS = ["pabee[blocks=3+6+9]", "jei_dnn[blocks=4+8]"]
 
@@ -121,6 +126,24 @@ def test_traces_are_gone_on_with(probed, monkeypatch):
     pd.testing.assert_frame_equal(again["shift"], probed.tables["shift"])
     pd.testing.assert_frame_equal(again["slowdown"], probed.tables["slowdown"])
     assert not list((probed.path / "shift").rglob(".*"))
+
+
+def test_runs_made_apart_join_what_was_probed(probed, tmp_path):
+    apart = [part(probed.path, tmp_path / label[:3], methods=[label]) for label in LABELS]
+    joined = merge(apart, tmp_path / "joined")
+    for name in ("shift", "slowdown"):
+        assert sorted(map(str, rows_of(joined, name))) == sorted(map(str, rows_of(probed.path, name)))
+
+
+def test_traces_of_models_that_are_gone_can_go(probed, tmp_path):
+    run = tmp_path / "results" / probed.path.name
+    shutil.copytree(probed.path, run)
+    gone = run / "shift" / "pabee-s0-0123456789ab-0123456789ab"
+    gone.mkdir()
+    for folder in (run / "shift").iterdir():
+        os.utime(folder, (0, 0))
+    found = find(tmp_path / "results", Wanted())
+    assert [thing.path for thing in found.things if thing.path.parent.name in ("shift", "slowdown")] == [gone]
 
 
 # --- what cannot be done ---------------------------------------------------------------------------------------------
