@@ -22,9 +22,14 @@ class StudyRun(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    run: str  # its folder, beside the study's
+    run: str | None  # its folder, beside the study's; None until it was planned here: its name depends on the data
     apart: dict[str, str]  # what tells it from the study's other runs
     spec: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        return self.run or ", ".join(f"{key}={value}" for key, value in self.apart.items()) or "the run"
 
 
 class StudyRecord(BaseModel):
@@ -79,9 +84,14 @@ def runs_of(path: Path) -> Where:
     """
     if (path / STUDY).exists():
         record = read_study_record(path)
-        folders = {run.run: path.parent / run.run for run in record.runs}
-        done = [folder for folder in folders.values() if (folder / "run.json").exists()]
-        return Where(record.name, done, [name for name, folder in folders.items() if folder not in done])
+        done, unfinished = [], []
+        for run in record.runs:
+            folder = path.parent / (run.run or "")
+            if run.run is not None and (folder / "run.json").exists():
+                done.append(folder)
+            else:
+                unfinished.append(run.title)
+        return Where(record.name, done, unfinished)
     if not (path / "run.json").exists():
         raise UserError(f"{path} is neither a run (run.json) nor a study ({STUDY})")
     return Where(path.name, [path], [])

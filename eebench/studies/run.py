@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from eebench.studies.expand import Entry, Selection, entries_of, narrowed
 from eebench.studies.file import StudyFile, read_study
 from eebench.studies.frames import open_frames
 from eebench.studies.plan import Planned, plan_study, prepared_entry
-from eebench.studies.record import STUDY, StudyRecord, StudyRun, write_study_record
+from eebench.studies.record import STUDY, StudyRecord, StudyRun, read_study_record, write_study_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -188,11 +189,16 @@ def run_study(
 
 def _write(study: Study, planned: Sequence[Planned], results: Path) -> None:
     """The study's record names all its runs, whatever part of them is run now."""
-    known = {one.entry.spec: one.run for one in planned}
+    folder = results / study.name
+    before = read_study_record(folder).runs if (folder / STUDY).exists() else []
+    known = {json.dumps(one.spec, sort_keys=True): one.run for one in before}
+    known |= {_spec_text(one.entry): one.run for one in planned}
     runs = [
-        StudyRun(
-            run=known.get(entry.spec, entry.spec.run_name), apart=entry.apart, spec=entry.spec.model_dump(mode="json")
-        )
+        StudyRun(run=known.get(_spec_text(entry)), apart=entry.apart, spec=entry.spec.model_dump(mode="json"))
         for entry in study.entries
     ]
     write_study_record(results, StudyRecord(name=study.name, runs=runs))
+
+
+def _spec_text(entry: Entry) -> str:
+    return json.dumps(entry.spec.model_dump(mode="json"), sort_keys=True)

@@ -123,5 +123,5 @@ def _study(path: Path) -> ListedStudy:
         record = read_study_record(path)
     except UserError as error:
         return ListedStudy(path.name, [], 0, str(error))
-    names = [run.run for run in record.runs]
-    return ListedStudy(path.name, names, sum((path.parent / name / "run.json").exists() for name in names))
+    done = sum(run.run is not None and (path.parent / run.run / "run.json").exists() for run in record.runs)
+    return ListedStudy(path.name, [run.title for run in record.runs], done)

@@ -10,6 +10,7 @@ from rich.console import Console
 from eebench.errors import UserError
 from eebench.progress import Reporter
 from eebench.record import read_record
+from eebench.runs.prepare import prepare
 from eebench.runs.spec import make_spec
 from eebench.runs.store import Store
 from eebench.studies.plan import plan_study
@@ -51,6 +52,7 @@ class Runner:
         self.asked.append(spec)
         if spec.dataset in self.breaks:
             raise self.breaks[spec.dataset]
+        spec = prepare(spec, registry).spec  # whose targets the data settle, and with them the run's name
         store = Store(results, spec.run_name)
         record = read_record(self.smoke.path)
         store.publish({}, {}, record.model_copy(update={"spec_sha256": spec.sha256, "run": spec.run_name, "cells": []}))
@@ -66,12 +68,14 @@ def test_every_run_gets_its_folder_and_the_study_a_record(study, smoke, tmp_path
     outcome = run_study(study(), tmp_path / "r", reporter=reporter(), execute=runner, finished=seen.append)
     digits, mnist = (entry.spec for entry in study().entries)
     assert runner.asked == [digits, mnist]
-    assert outcome.runs == seen == [tmp_path / "r" / spec.run_name for spec in (digits, mnist)]
+    assert outcome.runs == seen
+    assert all((run / "run.json").exists() for run in seen)
     record = read_study_record(tmp_path / "r" / "tiny")
     assert [(one.run, one.apart) for one in record.runs] == [
-        (digits.run_name, {"dataset": "digits"}),
-        (mnist.run_name, {"dataset": "mnist5k"}),
+        (seen[0].name, {"dataset": "digits"}),
+        (seen[1].name, {"dataset": "mnist5k"}),
     ]
+    assert runs_of(tmp_path / "r" / "tiny").runs == seen
     assert [make_spec(**one.spec) for one in record.runs] == [digits, mnist]
 
 
@@ -98,8 +102,12 @@ def test_a_part_of_a_study_keeps_the_record_of_the_whole(study, smoke, tmp_path)
     (spec,) = runner.asked
     assert (spec.dataset, spec.methods) == ("digits", ("pabee[blocks=3+6+9]",))
     record = read_study_record(tmp_path / "r" / "tiny")
-    assert [one.run for one in record.runs] == [entry.spec.run_name for entry in study().entries]
-    assert not runs_of(tmp_path / "r" / "tiny").runs
+    assert [one.run for one in record.runs] == [None, None], "neither whole run was planned here"
+    found = runs_of(tmp_path / "r" / "tiny")
+    assert (found.runs, found.unfinished) == ([], ["dataset=digits", "dataset=mnist5k"])
+    whole = run_study(study(), tmp_path / "r", reporter=reporter(), execute=runner).runs
+    run_study(study("dataset=mnist5k,method=pabee"), tmp_path / "r", reporter=reporter(), execute=runner)
+    assert runs_of(tmp_path / "r" / "tiny").runs == whole, "a part of it leaves the names of whole runs as they are"
 
 
 def test_what_is_finished_is_told_by_spec_cells_and_failures(smoke, copied, plugin):
