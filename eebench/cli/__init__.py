@@ -24,6 +24,7 @@ from eebench.cli.reproduce import reproduce
 from eebench.cli.run import run
 from eebench.cli.shelf import clean, ls
 from eebench.cli.show import show
+from eebench.cli.status import status as progress_of_run
 from eebench.cli.submissions import leaderboard, submit, verify
 from eebench.cli.tune import tune
 from eebench.errors import TerminatedError, UserError
@@ -41,7 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _COMMANDS: dict[str, Callable[..., None]] = {
-    "run": run, "report": report, "cost": cost, "tune": tune, "list": listing,
+    "run": run, "status": progress_of_run, "report": report, "cost": cost, "tune": tune, "list": listing,
     "import": import_, "export-predictions": export_predictions, "submit": submit, "verify": verify,
     "leaderboard": leaderboard, "reproduce": reproduce, "show": show, "check": check, "new": new, "info": info,
     "ls": ls, "clean": clean, "merge": merge,

@@ -113,6 +113,9 @@ def run(
     cell_timeout: Annotated[
         float | None, typer.Option(help="Seconds that a cell may take; one that takes longer has failed.")
     ] = None,
+    executor: Annotated[
+        str, typer.Option(help="Who makes cells: local, or local[workers=N] for N worker processes at a time.")
+    ] = "local",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and an estimate; start nothing.")] = False,
     only: Annotated[
         list[str] | None,
@@ -121,7 +124,7 @@ def run(
 ) -> None:
     """Train, stop early for real, measure and report: the main job."""
     how: dict[str, Any] = {"force": force, "repair": not no_repair, "samples": not no_samples}
-    how["how"] = Execution(in_process, cell_timeout)
+    how["how"] = Execution(in_process, cell_timeout, executor)
     if study is not None:
         from eebench.cli.study import check_options, run_file
 

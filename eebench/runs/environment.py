@@ -67,7 +67,7 @@ def describe(device: str = "cpu") -> dict[str, Any]:
 
 
 @contextmanager
-def computing(threads: int | None, memory: Path | None = None) -> Iterator[list[str]]:
+def computing(threads: int | None, memory: Path | None = None, share: int = 1) -> Iterator[list[str]]:
     """Compute with so many torch threads; None: as many as the machine has free.
 
     Yields what a reader should know of that, a line or none. Afterwards torch has the threads it had.
@@ -76,6 +76,7 @@ def computing(threads: int | None, memory: Path | None = None) -> Iterator[list[
         threads: as asked for.
         memory: a file with what was chosen before: sums are rounded otherwise by other numbers of threads, so a run
             that goes on after it was cut short computes with as many as it began with.
+        share: among how many processes the free threads are parted, where nobody asked for a number.
     """
     import torch
 
@@ -87,6 +88,8 @@ def computing(threads: int | None, memory: Path | None = None) -> Iterator[list[
         why = "as this run began with" if chosen != before else machine.oversubscribed(chosen)
     else:
         chosen, why = machine.free_threads(before)
+        if share > 1:
+            chosen, why = max(1, chosen // share), f"{chosen} parted among {share} workers; timing has as many"
         if memory is not None:
             write_json(memory, {"threads": chosen})
     torch.set_num_threads(chosen)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import torch
 
 from eebench.discovery import CONTRACTS, Plugin, installed
 from eebench.plugins.chosen import split_list
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from eebench.runs.prepare import Prepared
     from eebench.runs.store import Store
 
-__all__ = ["asked", "log_of", "workers_of"]
+__all__ = ["asked", "environments", "log_of", "workers_of"]
 
 
 @contextmanager
@@ -39,10 +42,20 @@ def workers_of(spec: RunSpec, registry: Registry, reporter: Reporter, how: Execu
     if setup is None:
         yield None
         return
-    with Local(setup, reporter, timeout=how.cell_timeout) as local:
+    rooms = environments(spec.device, how.workers)
+    with Local(setup, reporter, workers=how.workers, timeout=how.cell_timeout, environments=rooms) as local:
         if _foreign(spec, registry):
             local.prepare()
         yield local
+
+
+def environments(device: str, workers: int) -> list[dict[str, str]]:
+    """Variables of each worker: of several GPUs one each, in turn; several workers may share one."""
+    if workers < 2 or device not in ("auto", "cuda") or torch.cuda.device_count() < 2:
+        return [{} for _ in range(workers)]
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = seen.split(",") if seen else [str(number) for number in range(torch.cuda.device_count())]
+    return [{"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} for worker in range(workers)]
 
 
 def asked(spec: RunSpec) -> list[str]:

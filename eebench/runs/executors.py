@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from eebench.progress import Reporter
@@ -11,7 +12,7 @@ from eebench.runs.maker import Maker
 from eebench.runs.plan import Job, Outcomes, Undone
 from eebench.runs.prepare import Prepared
 from eebench.runs.reader import MethodRead, Reader
-from eebench.runs.schedule import Schedule, Told
+from eebench.runs.schedule import Began, Schedule, Told
 from eebench.runs.store import Store
 
 __all__ = ["Executor", "InProcess"]
@@ -20,12 +21,14 @@ __all__ = ["Executor", "InProcess"]
 class Executor(Protocol):
     """Makes what is missing of a plan, and reads what is made."""
 
-    def execute(self, plan: Sequence[Job], told: Told) -> Outcomes:
+    def execute(self, plan: Sequence[Job], told: Told, began: Began, pulse: Callable[[], None]) -> Outcomes:
         """Do every job that can be done.
 
         Args:
             plan: the jobs, each behind those it needs.
             told: hears what became of a job, in the order in which they end.
+            began: hears what is begun, and in which process.
+            pulse: called every now and then, where there is time for it.
 
         Returns:
             What became of each, by its key, in the order of the plan.
@@ -42,10 +45,11 @@ class InProcess:
         self.maker = Maker(prepared, store, reporter, force=force)
         self.read = Reader(prepared, store).read
 
-    def execute(self, plan: Sequence[Job], told: Told) -> Outcomes:
+    def execute(self, plan: Sequence[Job], told: Told, began: Began, pulse: Callable[[], None]) -> Outcomes:
         """As every executor does."""
         schedule = Schedule(plan, told)
         while not schedule.over:
             job = next(schedule.ready())
+            began(job, os.getpid())
             schedule.end(job, self.maker.make(job, schedule.give(job)))
         return schedule.outcomes

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from eebench.errors import UserError
 
 __all__ = ["Execution"]
+
+LOCAL = re.compile(r"local(?:\[workers=(\d{1,4})\])?")
+MOST = 256  # workers on one machine
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,7 @@ class Execution:
 
     Args:
         in_process: make cells in this process instead of a worker's.
+        executor: ``local``, worker processes on this machine: one, or ``local[workers=N]``.
         cell_timeout: seconds that a cell may take in a worker; None: for ever.
 
     Raises:
@@ -24,8 +29,20 @@ class Execution:
 
     in_process: bool = False
     cell_timeout: float | None = None
+    executor: str = "local"
+
+    @property
+    def workers(self) -> int:
+        """How many workers at a time; 0: none."""
+        found = LOCAL.fullmatch(self.executor)
+        return 0 if self.in_process or found is None else int(found[1] or 1)
 
     def __post_init__(self) -> None:
+        found = LOCAL.fullmatch(self.executor)
+        if found is None or not 1 <= int(found[1] or 1) <= MOST:
+            raise UserError(f"--executor: '{self.executor}' is none; use local or local[workers=N], N up to {MOST}")
+        if self.in_process and found[1]:
+            raise UserError("--executor needs worker processes: leave --in-process out")
         if self.cell_timeout is None:
             return
         if not 0 < self.cell_timeout < math.inf:

@@ -16,7 +16,7 @@ from eebench.runs.cell import Cell
 from eebench.runs.hand import Hand, tail
 from eebench.runs.plan import Job, Made, Outcomes, Undone
 from eebench.runs.reader import MethodRead
-from eebench.runs.schedule import Schedule, Told
+from eebench.runs.schedule import Began, Schedule, Told
 from eebench.runs.talk import Begin, Make, Read, Setup
 
 __all__ = ["Local"]
@@ -82,7 +82,7 @@ class Local:
         assert self.hands[0] is not None
         self.hands[0].begin(begin)
 
-    def execute(self, plan: Sequence[Job], told: Told) -> Outcomes:
+    def execute(self, plan: Sequence[Job], told: Told, began: Began, pulse: Callable[[], None]) -> Outcomes:
         """As every executor does."""
         schedule = Schedule(plan, told)
         while not schedule.over:
@@ -92,7 +92,8 @@ class Local:
                 job = next(schedule.ready(), None)
                 if job is None:
                     break
-                self._give(place, Make(job, schedule.give(job), self._log(job)))
+                began(job, self._give(place, Make(job, schedule.give(job), self._log(job))).pid)
+            pulse()
             for task, outcome in self._ended():
                 schedule.end(task.job, outcome)
         return schedule.outcomes
@@ -107,12 +108,13 @@ class Local:
     def _hand(self, place: int) -> Hand:
         return Hand(self.setup, self.reporter, self.environments[place])
 
-    def _give(self, place: int, task: Make | Read) -> None:
+    def _give(self, place: int, task: Make | Read) -> Hand:
         hand = self.hands[place]
         if hand is None:
             self.hands[place] = hand = self._hand(place)
             hand.begin(self._begin)
         hand.give(task)
+        return hand
 
     def _ended(self) -> list[tuple[Make | Read, Any]]:
         """Tasks that have ended since the last look, and with what; waits a moment."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ from eebench.runs.given import named
 from eebench.runs.how import Execution
 from eebench.runs.plan import Job, Made, Outcomes, Undone, make_plan
 from eebench.runs.prepare import Prepared, prepare
+from eebench.runs.progress_file import ProgressFile, Step
 from eebench.runs.reading import Reading
 from eebench.runs.record import run_record
 from eebench.runs.search import check_search
@@ -134,15 +135,16 @@ def execute(
     if results.exists() and not results.is_dir():
         raise UserError(f"output directory {results} is a file")
     hold_memory()
+    how = how or Execution()
     with ExitStack() as stack:
-        workers = stack.enter_context(workers_of(spec, registry, reporter, how or Execution()))
+        workers = stack.enter_context(workers_of(spec, registry, reporter, how))
         prepared = prepare(spec, registry)
         if prepared.spec.search is not None:
             check_search(prepared.methods)
         store = Store(results, prepared.spec.run_name, repair=repair, say=reporter.say)
         store.check()
         memory = None if force else store.path / "threads.json"
-        prepared.notes += stack.enter_context(computing(spec.threads, memory))
+        prepared.notes += stack.enter_context(computing(spec.threads, memory, how.workers))
         executor: Executor
         if workers is None:
             executor = InProcess(prepared, store, reporter, force=force)
@@ -150,11 +152,24 @@ def execute(
             begin = Begin(results.resolve(), prepared.spec.run_name, torch.get_num_threads(), force, repair)
             workers.begin(begin, lambda job: log_of(store, prepared, job))
             executor = workers
-        return _execute(prepared, registry, store, reporter, executor, samples=samples)
+        plan = make_plan(prepared)
+        logs = {job.key: None if workers is None else log_of(store, prepared, job).name for job in plan}
+        file = ProgressFile(store.path, [step_of(job) for job in plan], 0 if workers is None else how.workers)
+        stack.callback(file.close)
+        made = _Made(prepared, reporter, file, logs)
+        return _execute(prepared, registry, store, reporter, executor, plan, made, samples=samples)
 
 
 def _execute(
-    prepared: Prepared, registry: Registry, store: Store, reporter: Reporter, executor: Executor, *, samples: bool
+    prepared: Prepared,
+    registry: Registry,
+    store: Store,
+    reporter: Reporter,
+    executor: Executor,
+    plan: Sequence[Job],
+    made: _Made,
+    *,
+    samples: bool,
 ) -> Outcome:
     """Plan, make what is missing, read what is made, write the record."""
     started, clock = datetime.now(UTC), time.perf_counter()
@@ -166,9 +181,8 @@ def _execute(
         say(f"{label}: skipped, {why}")
     for reason in registry.broken.values():
         say(f"set aside: {reason}")
-    plan = make_plan(prepared)
     with reporter.run(len(plan) + len(spec.seeds)):
-        outcomes = _made(plan, prepared, reporter, executor)
+        outcomes = made.by(executor, plan)
         reading = Reading(prepared, registry, store, reporter, plan, outcomes, executor.read)
         reading.read(samples=samples)
     seconds = time.perf_counter() - clock
@@ -183,14 +197,36 @@ def _execute(
     return Outcome(store.path, reading.cells)
 
 
-def _made(plan: Sequence[Job], prepared: Prepared, reporter: Reporter, executor: Executor) -> Outcomes:
-    """Have the plan's jobs made; a run whose backbone failed ends here."""
+class _Made:
+    """What becomes of a plan's jobs, told to whoever looks on; a run whose backbone failed ends here."""
 
-    def told(job: Job, outcome: Made | Undone) -> None:
-        reporter.step_done()
-        if isinstance(outcome, Made):
-            prepared.notes += outcome.notes
-        elif job.kind == "backbone":
+    def __init__(
+        self, prepared: Prepared, reporter: Reporter, file: ProgressFile, logs: Mapping[str, str | None]
+    ) -> None:
+        self.prepared, self.reporter, self.file, self.logs = prepared, reporter, file, logs
+
+    def by(self, executor: Executor, plan: Sequence[Job]) -> Outcomes:
+        """Have the jobs made."""
+        outcomes = executor.execute(plan, self._ended, self._began, self.file.beat)
+        for outcome in outcomes.values():  # in the order of the plan, whatever ended first
+            if isinstance(outcome, Made):
+                self.prepared.notes += outcome.notes
+        self.file.reading()
+        return outcomes
+
+    def _began(self, job: Job, pid: int) -> None:
+        log = self.logs[job.key]
+        self.file.began((job.kind, job.label, job.seed), pid, None if log is None else f"logs/{log}")
+
+    def _ended(self, job: Job, outcome: Made | Undone) -> None:
+        self.reporter.step_done()
+        reused = isinstance(outcome, Made) and outcome.cell is not None and outcome.cell.reused
+        reason = outcome.reason if isinstance(outcome, Undone) else None
+        self.file.ended((job.kind, job.label, job.seed), reused=reused, reason=reason)
+        if isinstance(outcome, Undone) and job.kind == "backbone":
             raise outcome.error or UserError(f"{job.title} failed: {outcome.reason}")
 
-    return executor.execute(plan, told)
+
+def step_of(job: Job) -> Step:
+    """A job as ``eebench status`` shows it."""
+    return Step(job.title, job.kind, job.label, job.seed)

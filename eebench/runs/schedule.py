@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from eebench.runs.plan import Job, Made, Outcomes, Undone
 
-__all__ = ["Schedule", "Told"]
+__all__ = ["Began", "Schedule", "Told"]
 
 Told = Callable[[Job, Made | Undone], None]
+Began = Callable[[Job, int], None]
 
 
 class Schedule:
