@@ -87,7 +87,7 @@ class CellFacts(_Facts):
     label: str
     method: str
     seed: int
-    status: Literal["done", "failed", "skipped"]
+    status: Literal["done", "failed", "skipped", "missing"]  # missing: of an unfinished run, not made yet
     reason: str | None = None
     seconds: float | None = None
     reused: bool = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from eebench.report.frames import BACKBONE, Record
@@ -44,7 +44,13 @@ class Answer:
 
 
 def answer(race: Race, write: Writer) -> Answer:
-    """The answer to one race: refuse first, then look at what decides nothing per sample, then at exit rules."""
+    """The answer to one race; that of an unfinished run says so, and ranks nobody for good."""
+    found, made = _answer(race, write), race.record.unfinished
+    return replace(found, kind="unknown", sentence=f"Unfinished, {made}. So far: {found.sentence}") if made else found
+
+
+def _answer(race: Race, write: Writer) -> Answer:
+    """Refuse first, then look at what decides nothing per sample, then at exit rules."""
     refusal = _refusal(race, write)
     if refusal:
         return Answer("unknown", f"Cannot tell: {refusal}.", trust(race, None, ()))

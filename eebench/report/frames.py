@@ -157,9 +157,17 @@ class Record:
         return [cell for cell in self.run["cells"] if not cell["method"].startswith(names)]
 
     @cached_property
+    def unfinished(self) -> str:
+        """``3 of 8 cells are made`` where some are not; nothing for a finished run."""
+        cells = self.run["cells"]
+        missing = sum(cell["status"] == "missing" for cell in cells)
+        return f"{len(cells) - missing} of {len(cells)} cells are made" if missing else ""
+
+    @cached_property
     def seeds(self) -> list[int]:
-        """Seeds that were asked for."""
-        return list(self.run["spec"].get("seeds") or sorted({cell["seed"] for cell in self.run["cells"]}))
+        """Seeds that were asked for; of an unfinished run those that have a plain backbone."""
+        asked = list(self.run["spec"].get("seeds") or sorted({cell["seed"] for cell in self.run["cells"]}))
+        return [seed for seed in asked if seed in set(self.plain["seed"])] if self.unfinished else asked
 
     @cached_property
     def targets(self) -> list[str]:

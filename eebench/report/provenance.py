@@ -107,7 +107,7 @@ def provenance(scene: Scene) -> Section:
 
 def _live(cells: list[dict[str, Any]]) -> str:
     """Every method was run live on some samples before it was timed; a rounding next to a threshold may show."""
-    found = [cell["live"] for cell in cells if cell.get("live")]
+    found = [cell["live"] for cell in cells if cell.get("live") and cell["live"]["compared"]]
     if not found:
         return DASH
     compared, differ = (sum(live[key] for live in found) for key in ("compared", "differ"))

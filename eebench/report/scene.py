@@ -100,7 +100,8 @@ class Scene:
     def title(self) -> str:
         """Model and data, without folders."""
         run = self.record.run
-        return f"Early exit on {short_name(run['backbone']['name'])}, {short_name(run['data']['name'])}"
+        title = f"Early exit on {short_name(run['backbone']['name'])}, {short_name(run['data']['name'])}"
+        return f"{title} (unfinished)" if self.record.unfinished else title
 
     def race(self, target: str) -> Race:
         """The comparison at one target."""

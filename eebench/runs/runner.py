@@ -34,6 +34,7 @@ from eebench.runs.search import check_search
 from eebench.runs.spec import RunSpec
 from eebench.runs.store import Store
 from eebench.runs.talk import Begin
+from eebench.runs.unfinished import begin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,6 +182,7 @@ def _execute(
         say(f"{label}: skipped, {why}")
     for reason in registry.broken.values():
         say(f"set aside: {reason}")
+    begun = begin(store, spec)
     with reporter.run(len(plan) + len(spec.seeds)):
         outcomes = made.by(executor, plan)
         reading = Reading(prepared, registry, store, reporter, plan, outcomes, executor.read)
@@ -192,6 +194,7 @@ def _execute(
     if isinstance(backbone, TextBackbone):  # a run that was moved to another machine still opens its texts
         backbone.describe(store.path / ENCODER)
     store.publish(reading.tables, reading.raw, record)
+    begun.unlink(missing_ok=True)
     if "samples" not in reading.raw:  # nor may those of an earlier run stay
         (store.path / "samples.npz").unlink(missing_ok=True)
     return Outcome(store.path, reading.cells)

@@ -1,5 +1,6 @@
 """The first screen of whole records, word for word: it must be the answer one would give a colleague."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from eebench.report import render
 from eebench.report.first import setting
 from eebench.report.frames import load
 from eebench.report.scene import Scene
+from tests.report.fake_run import write_run
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "mnist5k-quick"
 
@@ -56,3 +58,20 @@ def test_no_folder_is_in_a_title_or_on_the_first_screen(which, request, tmp_path
     assert str(run) not in page + text
     assert "/home/" not in setting(Scene(load(run)))
     assert "/home/" not in "\n".join(text.splitlines()[:30])
+
+
+def test_an_unfinished_run_says_so_and_ranks_nobody_for_good(tmp_path):
+    run = write_run(tmp_path / "run", 3, seeds=(0,), troubles=False)
+    record = json.loads((run / "run.json").read_text())
+    others = [{"label": name, "method": name, "seed": 1} for name in ("backbone", "pabee")]
+    record["spec"]["seeds"] = [0, 1]
+    record["cells"] += [cell | {"status": "missing", "reason": "not made yet"} for cell in others]
+    (run / "run.json").write_text(json.dumps(record))
+    scene = Scene(load(run))
+    whole = Scene(load(write_run(tmp_path / "whole", 3, seeds=(0,), troubles=False)))
+    assert scene.title == "Early exit on vit_micro, digits (unfinished)"
+    assert scene.answer.kind == "unknown"
+    assert scene.answer.sentence == f"Unfinished, 4 of 6 cells are made. So far: {whole.answer.sentence}"
+    assert scene.record.seeds == [0]
+    assert "One seed" in scene.answer.trust
+    assert (whole.record.unfinished, scene.record.unfinished) == ("", "4 of 6 cells are made")

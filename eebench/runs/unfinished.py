@@ -1,0 +1,119 @@
+"""A run that is not finished: which cells are made, and a record of what they say so far, without a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from eebench.errors import UserError
+from eebench.files import read_json, write_json
+from eebench.plugins.chosen import Chosen
+from eebench.plugins.registry import Registry
+from eebench.progress import Reporter
+from eebench.runs.cell import Cell
+from eebench.runs.live import Live
+from eebench.runs.plan import Job, Made, Undone, make_plan
+from eebench.runs.prepare import prepare
+from eebench.runs.reading import Reading, _Model
+from eebench.runs.record import run_record
+from eebench.runs.spec import RunSpec
+from eebench.runs.store import Store
+from eebench.runs.tables import Scored
+from eebench.schema import BACKBONE
+from eebench.timing.times import Times
+
+__all__ = ["SPEC", "begin", "read_unfinished"]
+
+SPEC = "spec.json"
+"""What a run is about, in its directory while it goes on."""
+
+_MISSING = "not made yet"
+
+
+def begin(store: Store, spec: RunSpec) -> Path:
+    """Say in a run's directory what the run is about, before its first cell is made; the record takes its place."""
+    return write_json(store.path / SPEC, spec.model_dump(mode="json"))
+
+
+def read_unfinished(run: Path, root: Path, registry: Registry, reporter: Reporter) -> Path:
+    """Write a record of an unfinished run's cells so far: scored by replay, not run live, not timed.
+
+    Nothing in the run's own directory changes.
+
+    Args:
+        run: the run's directory.
+        root: where the record goes, in a folder of the run's name.
+        registry: where the run's methods come from.
+        reporter: hears how it goes.
+
+    Returns:
+        The record's folder.
+
+    Raises:
+        UserError: it cannot be told what the run is about, or no plain backbone is trained yet.
+    """
+    path = run / SPEC
+    try:
+        spec = RunSpec(**read_json(path))
+    except (ValidationError, TypeError):
+        raise UserError(f"{path} is no run's specification; run the benchmark again to go on with it") from None
+    began = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    prepared = prepare(spec, registry)
+    asked, found = prepared.spec, _cells(run)
+    jobs = [job for job in make_plan(prepared) if job.kind != "search"]
+    plan = [job for job in jobs if (BACKBONE, job.seed) in found]
+    if not plan:
+        raise UserError(
+            f"{run.name} is unfinished, and its plain backbone is not trained yet: there is nothing to show"
+        )
+    made = sum((job.label, job.seed) in found for job in plan)
+    prepared.notes.append(f"unfinished: {made} of {len(jobs)} cells are made, and nothing was timed yet")
+    prepared.spec = asked.model_copy(update={"seeds": tuple(dict.fromkeys(job.seed for job in plan))})
+    store = Store(root, run.name)
+    outcomes = {job.key: _outcome(job, found) for job in plan}
+    reading = _SoFar(prepared, registry, store, reporter, plan, outcomes)
+    reading.read(samples=False)
+    for job in jobs:
+        if job not in plan:
+            reading._note(job.label, job.seed, "missing", reason=_MISSING)
+    for note in reading.cells:
+        note["id"] = None  # the cells lie elsewhere
+    prepared.spec = asked
+    seconds = (datetime.now(UTC) - began).total_seconds()
+    record = run_record(prepared, reading.cells, reading.tables["curves"], [], began, seconds, [])
+    store.publish(reading.tables, {}, record)
+    return store.path
+
+
+def _cells(run: Path) -> dict[tuple[str, int], Cell]:
+    """Finished cells by label and seed, the newest of each."""
+    found = {}
+    for facts_path in sorted(run.glob("cells/[!.]*/cell.json"), key=lambda path: path.stat().st_mtime):
+        facts = read_json(facts_path)
+        label, seed = facts["label"], facts["seed"]
+        found[label, seed] = Cell(facts["id"], label, seed, facts_path.parent, facts["seconds"], reused=False)
+    return found
+
+
+def _outcome(job: Job, found: dict[tuple[str, int], Cell]) -> Made | Undone:
+    cell = found.get((job.label, job.seed))
+    return Undone(_MISSING) if cell is None else Made(cell)
+
+
+class _SoFar(Reading):
+    """Reads what is there: nothing is run, and what is not made is no failure."""
+
+    def _live(self, chosen: Chosen, cell: Cell, scored: Scored, seed: int) -> Live:
+        return Live(0, 0, 0)
+
+    def _time(self, models: Sequence[_Model], seed: int) -> Times:
+        return Times(0)
+
+    def _failed(self, label: str, seed: int, failure: Undone) -> None:
+        if failure.reason == _MISSING:
+            self._note(label, seed, "missing", reason=_MISSING)
+        else:
+            super()._failed(label, seed, failure)
