@@ -14,6 +14,7 @@ from eebench.report.frames import BACKBONE, STATIC
 from eebench.report.measures import measure
 from eebench.report.scene import Scene
 from eebench.report.text import DASH, one_line
+from eebench.schema import TABLES
 
 __all__ = ["simple_table", "single_numbers", "training"]
 
@@ -69,10 +70,14 @@ def training(scene: Scene) -> list[Table]:
     rows = scene.record.table("training")
     if rows.empty:
         return []
+    about = TABLES["training"]
     shown = {
         "seconds": ("Training, s", "wall-clock seconds of training, tracing and counting, mean over seeds", 0),
         "epochs": ("Epochs", "passes over the training data in all phases", 1),
         "passes": ("Samples seen", "training samples seen in all phases", 0),
+        "train_tmacs": ("Training, TMACs", about.get("train_tmacs", ""), 2),
+        "peak_mb": ("Peak while trained, MB", about.get("peak_mb", ""), 0),
+        "infer_mb": ("Inference, MB", about.get("infer_mb", ""), 1),
         "params_m": ("Parameters, M", "10^6 parameters at inference", 3),
     }
     kept = [name for name in shown if name in rows and rows[name].notna().any()]
@@ -88,4 +93,10 @@ def training(scene: Scene) -> list[Table]:
             cells.append(Cell(text, sort=value))
         body.append(Row(cells, "plain" if method == BACKBONE else "method"))
     columns = [Column("Method", numeric=False), *(Column(shown[name][0], shown[name][1]) for name in kept)]
-    return [Table("training-cost", "What training took, mean over seeds.", columns, body)]
+    return [Table("training-cost", f"What training took, mean over seeds.{_peaks(rows)}", columns, body)]
+
+
+def _peaks(rows: pd.DataFrame) -> str:
+    """What the peaks are peaks of, where the record has them."""
+    kinds = sorted(set(rows["peak_kind"].dropna())) if "peak_kind" in rows else []
+    return f" Peak memory is {' and '.join(kinds)} memory." if kinds else ""

@@ -4,6 +4,7 @@ import pytest
 from eebench.report.effort import sensitivity
 from eebench.report.frames import load
 from eebench.report.scene import Scene
+from eebench.report.singles import training
 from eebench.schema import TABLES
 from tests.report.fake_run import write_run
 
@@ -36,3 +37,20 @@ def test_what_each_method_gains_from_its_choices(run):
 
 def test_without_a_search_there_is_nothing(three):
     assert sensitivity(Scene(load(three))) == []
+
+
+def test_what_training_took_and_inference_needs(tmp_path):
+    run = write_run(tmp_path / "run", 1, troubles=False)
+    table = pd.read_csv(run / "training.csv").assign(train_tmacs=1.234, peak_mb=512.4, infer_mb=3.25)
+    table.assign(peak_kind="resident").to_csv(run / "training.csv", index=False)
+    (found,) = training(Scene(load(run)))
+    names = [column.name for column in found.columns]
+    row = next(row for row in found.rows if row.cells[0].text == "PABEE")
+    cells = dict(zip(names, (cell.text for cell in row.cells), strict=True))
+    assert (cells["Training, TMACs"], cells["Peak while trained, MB"], cells["Inference, MB"]) == ("1.23", "512", "3.2")
+    assert found.caption == "What training took, mean over seeds. Peak memory is resident memory."
+    older = pd.read_csv(run / "training.csv").drop(columns=["train_tmacs", "peak_mb", "infer_mb", "peak_kind"])
+    older.to_csv(run / "training.csv", index=False)
+    (found,) = training(Scene(load(run)))
+    assert not any("MACs" in column.name for column in found.columns)
+    assert found.caption == "What training took, mean over seeds."

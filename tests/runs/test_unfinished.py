@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from eebench.cli import main
+from eebench.cli import app
 from eebench.errors import UserError
 from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
