@@ -31,7 +31,8 @@ def overview(scene: Scene, lines: Lines, cost: str, medium: Medium) -> Plot:
     narrow = medium.columns < 4
     shown = emphasised(scene, lines, cost)
     right = max([len(scene.series[m].label) for m in shown] + [4]) * medium.size * 0.66 / 72 + 0.32 * s
-    key = 0.25
+    side_by_side = 2 if narrow else 7 if medium.width > 9 else 4  # entries of the legend
+    key = 0.25 if side_by_side == 7 else 0.46
     if narrow:  # a column has no room for names beside the plot: they are in the legend
         key, right = 0.23 * -(-(7 + len(shown)) // 2), 0.12 * s
     figure = new(medium.width, (4.2 + key) * s)
@@ -64,7 +65,7 @@ def overview(scene: Scene, lines: Lines, cost: str, medium: Medium) -> Plot:
     methods = [Line2D([], [], color=x.colour, marker=x.marker, linestyle=x.dash, label=x.label) for x in looks]
     figure.legend(
         handles=[*methods, *_keys(scene, lines, cost, len(shown) < len(scene.series)), *named],
-        loc="lower left", ncols=2 if narrow else 7,
+        loc="lower left", ncols=side_by_side,
         bbox_to_anchor=(0.01, 0.0), columnspacing=1.1, handlelength=1.8, fontsize=medium.type(0.9),
     )  # fmt: skip
     return Plot(figure, tips)
@@ -158,7 +159,7 @@ def _answer_ring(axes: Axes, scene: Scene, cost: str, s: float) -> list[Line2D]:
         "marker": "o", "linestyle": "", "markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 1.5 * s,
     }  # fmt: skip
     axes.plot(scaled(scene, cost, [row[column]]), [100 * row["score"]], markersize=17 * s, zorder=8, **ring)
-    return [Line2D([], [], markersize=10 * s, label="named in the answer", **ring)]
+    return [Line2D([], [], markersize=10 * s, label="the answer", **ring)]
 
 
 def floor(scene: Scene, cost: str) -> float:
@@ -228,7 +229,7 @@ def _keys(scene: Scene, lines: Lines, cost: str, ghosts: bool) -> list[Any]:
         )  # fmt: skip
     if len(lines.fixed if cost == "macs" else lines.timed_fixed(cost)):
         handles.append(Line2D([], [], color=INK, linestyle=(0, (4, 2)), marker=".", label="best fixed depth"))
-    handles.append(Line2D([], [], color=MUTED, linewidth=5, alpha=0.25, label="front over everything"))
+    handles.append(Line2D([], [], color=MUTED, linewidth=5, alpha=0.25, label="Pareto front"))
     if ghosts:
         handles.append(Line2D([], [], color=GHOST, label="other methods"))
     if scene.write.several:

@@ -7,8 +7,9 @@ import subprocess
 import matplotlib.text
 import pytest
 
-from eebench.report import writer
-from eebench.report.style import COLUMN, SMALLEST, TEXT, style
+from eebench.report import overview, writer
+from eebench.report.lines import Lines
+from eebench.report.style import COLUMN, PAGE, SMALLEST, TEXT, style
 
 PDFFONTS = shutil.which("pdffonts")
 
@@ -31,6 +32,18 @@ def test_type_is_seven_to_eight_points_and_nothing_is_cut_off(scene, medium):
                     assert box.x1 <= page.x1 + 1, (name, text.get_text())
                     assert box.y0 >= page.y0 - 1, (name, text.get_text())
                     assert box.y1 <= page.y1 + 1, (name, text.get_text())
+
+
+@pytest.mark.parametrize("medium", [PAGE, COLUMN, TEXT], ids=lambda medium: medium.name)
+def test_the_overviews_legend_has_room_for_everything(large, medium):
+    with style(medium):
+        figure = overview.overview(large, Lines(large), "cpu", medium).figure
+        figure.canvas.draw()
+    (legend,) = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert {"plain backbone", "static models", "Pareto front", "± std over seeds", "the answer"} <= set(texts)
+    assert all(text.get_window_extent().x1 <= figure.bbox.x1 + 1 for text in legend.get_texts())
+    assert legend.get_window_extent().y1 <= figure.axes[0].xaxis.label.get_window_extent().y0 + 1
 
 
 def test_pages_of_the_files_have_these_widths(report):
