@@ -69,7 +69,7 @@ def test_eebench_report_says_so_and_leaves_no_record(stopped, plugin, tmp_path, 
     done = CliRunner().invoke(app, ["report", stopped.name, *options])
     assert done.exit_code == 0, done.output
     assert f"unfinished run: {stopped.name}" in done.output
-    assert "Unfinished, 6 of" in " ".join(done.output.split()) or "cells are made. So far:" in done.output
+    assert "cells are made. So far:" in done.output
     page = (tmp_path / "reports" / stopped.name / "report.html").read_text()
     assert "(unfinished)</title>" in page
     assert not (stopped / "run.json").exists()
