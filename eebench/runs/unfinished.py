@@ -71,7 +71,8 @@ def read_unfinished(run: Path, root: Path, registry: Registry, reporter: Reporte
         )
     made = sum((job.label, job.seed) in found for job in plan)
     prepared.notes.append(f"unfinished: {made} of {len(jobs)} cells are made, and nothing was timed yet")
-    prepared.spec = asked.model_copy(update={"seeds": tuple(dict.fromkeys(job.seed for job in plan))})
+    seeds = tuple(dict.fromkeys(job.seed for job in plan))
+    prepared.spec = asked.model_copy(update={"seeds": seeds, "shift": False, "slowdown": False})
     store = Store(root, run.name)
     outcomes = {job.key: _outcome(job, found) for job in plan}
     reading = _SoFar(prepared, registry, store, reporter, plan, outcomes)
