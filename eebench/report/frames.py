@@ -44,6 +44,35 @@ _OPTIONAL: dict[str, tuple[str, ...]] = {
     "pairs": ("target", "method_a", "method_b", "difference", "low", "high", "p", "p_holm"),
     "tiers": ("target", "method", "tier", "mean_rank"),
     "training": ("method", "seed", "seconds", "epochs", "passes"),
+    "shift": (
+        "method",
+        "seed",
+        "target",
+        "corruption",
+        "severity",
+        "score",
+        "score_drift",
+        "drop",
+        "held",
+        "gmacs_drift",
+        "coverage",
+    ),
+    "slowdown": (
+        "method",
+        "seed",
+        "target",
+        "radius",
+        "samples",
+        "mean_exit",
+        "mean_exit_noise",
+        "mean_exit_attacked",
+        "speedup_macs",
+        "speedup_macs_noise",
+        "speedup_macs_attacked",
+        "score",
+        "score_noise",
+        "score_attacked",
+    ),
     "search": (
         "method",
         "seed",
@@ -89,7 +118,7 @@ _ADDED: dict[str, dict[str, Any]] = {  # what version 3 brought, and what stands
 _TEXT = {
     "method", "split", "kind", "knob_name", "metric", "target", "device", "scenario", "path", "name", "sets", "choose",
     "method_a", "method_b", "withheld_cpu", "withheld_gpu", "measure", "basis", "stops", "correct", "truth", "answer",
-    "text", "options", "reason",
+    "text", "options", "reason", "corruption", "held",
 }  # fmt: skip
 _FLAGS = {"met", "noisy", "live", "contaminated", "chosen"}
 _RUN = ("run", "command", "spec", "spec_sha256", "environment", "data", "backbone", "macs", "cells")
