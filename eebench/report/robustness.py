@@ -39,9 +39,8 @@ def _shift(scene: Scene) -> list[Block]:
     ]
     body = [_under(scene, method, rows[rows["method"] == method]) for method in _order(scene, rows)]
     kinds = rows["corruption"].nunique()
-    caption = (
-        f"Under {kinds} corruptions of the test split, mean over severities and seeds, {target(scene.main).title}."
-    )
+    many = f"{kinds} corruption{'s' if kinds > 1 else ''} of the test split"
+    caption = f"Under {many}, mean over severities and seeds, {target(scene.main).title}."
     told = Text("Knobs were chosen on validation data as they are, and stay where they were.")
     return [told, Table("shift", caption, columns, body), Fold("Corruption by corruption", [_by_kind(scene, rows)])]
 
