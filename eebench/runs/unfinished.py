@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,18 +11,19 @@ from pydantic import ValidationError
 
 from eebench.errors import UserError
 from eebench.files import read_json, write_json
-from eebench.plugins.chosen import Chosen
 from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
 from eebench.runs.cell import Cell
 from eebench.runs.live import Live
+from eebench.runs.maker import line_of
 from eebench.runs.plan import Job, Made, Undone, make_plan
-from eebench.runs.prepare import prepare
+from eebench.runs.prepare import Prepared, prepare
+from eebench.runs.reader import MethodRead, chooser_of
 from eebench.runs.reading import Reading, _Model
 from eebench.runs.record import run_record
 from eebench.runs.spec import RunSpec
 from eebench.runs.store import Store
-from eebench.runs.tables import Scored
+from eebench.runs.tables import score_method, score_plain
 from eebench.schema import BACKBONE
 from eebench.timing.times import Times
 
@@ -75,7 +77,7 @@ def read_unfinished(run: Path, root: Path, registry: Registry, reporter: Reporte
     prepared.spec = asked.model_copy(update={"seeds": seeds, "shift": False, "slowdown": False})
     store = Store(root, run.name)
     outcomes = {job.key: _outcome(job, found) for job in plan}
-    reading = _SoFar(prepared, registry, store, reporter, plan, outcomes)
+    reading = _SoFar(prepared, registry, store, reporter, plan, outcomes, _Replay(prepared).read)
     reading.read(samples=False)
     for job in jobs:
         if job not in plan:
@@ -104,11 +106,30 @@ def _outcome(job: Job, found: dict[tuple[str, int], Cell]) -> Made | Undone:
     return Undone(_MISSING) if cell is None else Made(cell)
 
 
+class _Replay:
+    """Scores methods' cells by replay alone, with the methods as they were asked for."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+        self.methods = {chosen.label: chosen for chosen in prepared.methods}
+
+    def read(self, job: Job, cell: Cell, base: Cell) -> MethodRead | Undone:
+        """What a method's cell gives, or why it gives nothing."""
+        prepared, chosen = self.prepared, self.methods[job.label]
+        task, depth = prepared.data.task, prepared.depth
+        try:
+            chooser = chooser_of(prepared, score_plain(base, task, depth))
+            rule, knobs = chosen.rule(task), prepared.spec.thresholds
+            scored = score_method(
+                cell, rule, task, depth, chooser, prepared.targets, thresholds=knobs, pinned=chosen.pinned
+            )
+        except Exception as error:  # as in a finished run: one method's failure leaves the others
+            return Undone(line_of(error), traceback.format_exc(), error)
+        return MethodRead(scored, Live(0, 0, 0))
+
+
 class _SoFar(Reading):
     """Reads what is there: nothing is run, and what is not made is no failure."""
-
-    def _live(self, chosen: Chosen, cell: Cell, scored: Scored, seed: int) -> Live:
-        return Live(0, 0, 0)
 
     def _time(self, models: Sequence[_Model], seed: int) -> Times:
         return Times(0)
