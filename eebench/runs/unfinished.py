@@ -14,6 +14,7 @@ from eebench.files import read_json, write_json
 from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
 from eebench.runs.cell import Cell
+from eebench.runs.fingerprint import method_sha256
 from eebench.runs.live import Live
 from eebench.runs.maker import line_of
 from eebench.runs.plan import Job, Made, Undone, make_plan
@@ -64,8 +65,8 @@ def read_unfinished(run: Path, root: Path, registry: Registry, reporter: Reporte
         raise UserError(f"{path} is no run's specification; run the benchmark again to go on with it") from None
     began = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     prepared = prepare(spec, registry)
-    asked, found = prepared.spec, _cells(run)
-    jobs = [job for job in make_plan(prepared) if job.kind != "search"]
+    asked, jobs = prepared.spec, [job for job in make_plan(prepared) if job.kind != "search"]
+    found = _cells(run, prepared, jobs)
     plan = [job for job in jobs if (BACKBONE, job.seed) in found]
     if not plan:
         raise UserError(
@@ -91,13 +92,23 @@ def read_unfinished(run: Path, root: Path, registry: Registry, reporter: Reporte
     return store.path
 
 
-def _cells(run: Path) -> dict[tuple[str, int], Cell]:
-    """Finished cells by label and seed, the newest of each."""
+def _cells(run: Path, prepared: Prepared, jobs: Sequence[Job]) -> dict[tuple[str, int], Cell]:
+    """The finished cells among those that the run would make, by label and seed; stale ones are not among them."""
+    methods = {chosen.label: chosen for chosen in prepared.methods}
     found = {}
-    for facts_path in sorted(run.glob("cells/[!.]*/cell.json"), key=lambda path: path.stat().st_mtime):
-        facts = read_json(facts_path)
-        label, seed = facts["label"], facts["seed"]
-        found[label, seed] = Cell(facts["id"], label, seed, facts_path.parent, facts["seconds"], reused=False)
+    for job in jobs:
+        if job.kind != "method":
+            names = [prepared.cell_id(job.label, job.seed, "")]
+        else:
+            chosen = methods[job.label]
+            names = [prepared.cell_id(chosen.trained, job.seed, method_sha256(type(chosen.method)))]
+        if job.kind == "method" and prepared.spec.search is not None:  # what a search found is in the cell's name
+            names = [path.name for path in run.glob(f"cells/{names[0].rpartition('-')[0]}-*")]
+        for name in names:
+            path = run / "cells" / name
+            if (path / "cell.json").is_file():
+                seconds = float(read_json(path / "cell.json")["seconds"])
+                found[job.label, job.seed] = Cell(name, job.label, job.seed, path, seconds, reused=True)
     return found
 
 

@@ -63,6 +63,14 @@ def test_nothing_to_show_is_one_line(stopped, plugin, tmp_path):
         read_unfinished(stopped, tmp_path / "so-far", registry, Reporter(quiet=True))
 
 
+def test_a_cell_of_other_code_is_not_taken_for_this_runs(stopped, plugin, tmp_path):
+    (cell,) = (stopped / "cells").glob("pabee-*")
+    cell.rename(cell.with_name(cell.name[:-4] + "0000"))
+    path = read_unfinished(stopped, tmp_path / "so-far", Registry.installed([plugin]), Reporter(quiet=True))
+    cells = json.loads((path / "run.json").read_text())["cells"]
+    assert {cell["label"]: cell["status"] for cell in cells}["pabee[blocks=3+6+9]"] == "missing"
+
+
 def test_eebench_report_says_so_and_leaves_no_record(stopped, plugin, tmp_path, monkeypatch):
     monkeypatch.setattr("eebench.report.writer._plots", lambda scene: {})
     options = ["--results", str(stopped.parent), "--reports", str(tmp_path / "reports"), "--plugin", str(plugin)]
