@@ -70,7 +70,7 @@ def read_unfinished(run: Path, root: Path, registry: Registry, reporter: Reporte
     plan = [job for job in jobs if (BACKBONE, job.seed) in found]
     if not plan:
         raise UserError(
-            f"{run.name} is unfinished, and its plain backbone is not trained yet: there is nothing to show"
+            f"{run.name} is unfinished, and its plain backbone is not trained yet, by this eebench and here"
         )
     made = sum((job.label, job.seed) in found for job in plan)
     prepared.notes.append(f"unfinished: {made} of {len(jobs)} cells are made, and nothing was timed yet")
