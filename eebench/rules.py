@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from eebench import decisions
 from eebench.api import ExitOutput, ExitRule, Knob, Rows, entropy, top_probability
+from eebench.decisions import Decision
 
-__all__ = ["Above", "Below", "Confidence", "Entropy", "Thresholds", "quantile_grid"]
+__all__ = ["Above", "Below", "Confidence", "Decided", "Entropy", "Thresholds", "decisions", "quantile_grid"]
 
 
 def quantile_grid(scores: Any, points: int = 100, digits: int = 5) -> list[float]:
@@ -22,13 +24,28 @@ def quantile_grid(scores: Any, points: int = 100, digits: int = 5) -> list[float
     return np.unique(values.round(digits)).tolist()
 
 
-class Above(ExitRule):
+class Decided(ExitRule):
+    """A rule whose decision is one of :mod:`eebench.decisions`: numpy alone, and data that a deployed model carries.
+
+    A subclass sets ``decision`` and defines ``observe`` and ``grid``.
+    """
+
+    decision: Decision
+
+    def step(self, state: Rows, seen: Rows, knob: float) -> tuple[Any, Rows]:
+        """What the decision says."""
+        return self.decision(state, seen, knob)
+
+
+class Above(Decided):
     """Stop when a score of the exit's output is strictly above the knob.
 
     Args:
         score: output → (B,) score.
         knob: the knob; ``never`` must be at or above, ``always`` below every possible score.
     """
+
+    decision: Decision = decisions.Above()
 
     def __init__(self, score: Callable[[ExitOutput], Tensor], knob: Knob) -> None:
         self.score = score
@@ -37,10 +54,6 @@ class Above(ExitRule):
     def observe(self, output: ExitOutput, exit: int, ids: Tensor) -> dict[str, Tensor]:
         """The score."""
         return {"score": self.score(output)}
-
-    def step(self, state: Rows, seen: Rows, knob: float) -> tuple[Any, Rows]:
-        """``score > knob``."""
-        return seen["score"] > knob, state
 
     def grid(self, seen: Mapping[str, Any]) -> Sequence[float]:
         """Quantiles of the validation scores, the extremes included."""
@@ -51,9 +64,7 @@ class Above(ExitRule):
 class Below(Above):
     """Stop when a score is strictly below the knob (entropy, uncertainty)."""
 
-    def step(self, state: Rows, seen: Rows, knob: float) -> tuple[Any, Rows]:
-        """``score < knob``."""
-        return seen["score"] < knob, state
+    decision = decisions.Below()
 
 
 class Confidence(Above):
@@ -70,7 +81,7 @@ class Entropy(Below):
         super().__init__(_of_logits(entropy), Knob("threshold", never=-1.0, always=100.0))
 
 
-class Thresholds(ExitRule):
+class Thresholds(Decided):
     """Stop when a score reaches its exit's own threshold, as MSDNet's budgeted batches do (ICLR 2018, section 5).
 
     The vector of thresholds is fixed; the knob, 0 for these very thresholds, shifts them all.
@@ -87,6 +98,7 @@ class Thresholds(ExitRule):
         self.thresholds = np.asarray(thresholds, dtype=np.float64)
         if self.thresholds.ndim != 1 or not self.thresholds.size or np.isnan(self.thresholds).any():
             raise ValueError(f"thresholds must be numbers, one an exit before the last, not {thresholds!r}")
+        self.decision = decisions.EachAbove(tuple(self.thresholds.tolist()))
         self.score = score or _of_logits(top_probability)
         self.knob = Knob("shift", never=1e9, always=-1e9 if self.thresholds[0] < np.inf else None)
 
@@ -95,12 +107,6 @@ class Thresholds(ExitRule):
         if exit >= len(self.thresholds):
             raise ValueError(f"{len(self.thresholds)} thresholds, but there are more exits before the last")
         return {"score": self.score(output)}
-
-    def step(self, state: Rows, seen: Rows, knob: float) -> tuple[Any, Rows]:
-        """``score >= threshold of this exit + shift``, compared in double precision."""
-        score = seen["score"]
-        place = state["place"] + 1 if state else np.zeros(len(score), dtype=np.int64)
-        return score.astype(np.float64) >= self.thresholds[place] + knob, {"place": place}
 
     def grid(self, seen: Mapping[str, Any]) -> Sequence[float]:
         """Quantiles of how far the validation scores are above their thresholds, 0 and the extremes."""

@@ -166,6 +166,18 @@ class TextBackbone(Backbone):
             inputs.pop("token_type_ids", None)
         return inputs
 
+    def tokenizer_json(self) -> tuple[str, dict[str, Any]]:
+        """The tokenizer as the ``tokenizers`` library reads it, and padding's ``id``, ``type_id`` and ``token``.
+
+        Raises:
+            UserError: a tokenizer that this library does not have.
+        """
+        tokenizer = self._tokenizer
+        if getattr(tokenizer, "backend_tokenizer", None) is None:
+            raise UserError(f"{type(tokenizer).__name__} has no tokenizer.json, which a deployed model needs")
+        pads = {"id": tokenizer.pad_token_id, "type_id": tokenizer.pad_token_type_id, "token": tokenizer.pad_token}
+        return tokenizer.backend_tokenizer.to_str(), pads
+
     def example(self, tokens: int | None = None) -> dict[str, Tensor]:
         """One text of so many tokens, as many as it takes when not given: the first special one, over and over."""
         length = tokens or self.max_tokens

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from eebench.api import ChainedHead, ExitHead, Features, Inputs, Layout, Rows
 from eebench.engine.model import EarlyExitModel, fixed_answer
+from eebench.engine.packing import pack, unpack
 from eebench.errors import UserError
 
 __all__ = ["UNCOUNTED", "Count", "ExitCosts", "count", "exit_costs"]
@@ -141,20 +142,20 @@ def exit_costs(model: EarlyExitModel, inputs: Inputs) -> ExitCosts:
 
     plain = count(model, model.backbone.plain, inputs).total
     features = model.backbone.embed(inputs)
-    embedding = count(model, lambda x: list(_pack(model.backbone.embed(x), {}).values()), inputs)
+    embedding = count(model, lambda x: list(pack(model.backbone.embed(x), {}).values()), inputs)
     uncounted.update(embedding.uncounted)
     trunk, asked = embedding.total, np.zeros(2)  # asked: heads and gates of the exits that were passed
     fixed = _FixedDepth(model)
     carry: Rows = {}
     rows = []
     for number in range(1, model.backbone.depth + 1):
-        step = count(model, partial(_block, model, number, features.layout), _pack(features, {}))
+        step = count(model, partial(_block, model, number, features.layout), pack(features, {}))
         uncounted.update(step.uncounted)
         trunk += step.total
         features = model.backbone.block(number, features)
         if number not in model.blocks:
             continue
-        head, here, last = model.exits[str(number)], _pack(features, carry), number == model.backbone.depth
+        head, here, last = model.exits[str(number)], pack(features, carry), number == model.backbone.depth
         assert isinstance(head, ExitHead)
         output = head(features, carry)
         ask = stop = count(model, partial(_ask, head, features.layout, False), here)
@@ -184,48 +185,36 @@ class _FixedDepth:
     def answer(self, head: ExitHead, features: Features) -> float:
         """Of everyone stopping at this exit, blocks left out."""
         before = self.handed_on if isinstance(head, ChainedHead) else 0.0
-        return before + self._count(_answer, head, _pack(features, self.carry), features.layout)
+        return before + self._count(_answer, head, pack(features, self.carry), features.layout)
 
     def passes(self, head: ExitHead, features: Features) -> None:
         """Everyone goes on beyond this exit."""
         if self.chained:
-            self.handed_on += self._count(_hand_on, head, _pack(features, self.carry), features.layout)
+            self.handed_on += self._count(_hand_on, head, pack(features, self.carry), features.layout)
             self.carry = head.hand_on(features, self.carry)
 
     def _count(self, run: Callable[..., Any], head: ExitHead, packed: dict[str, Tensor], layout: Layout) -> float:
         return count(self.model, partial(run, head, layout), packed).total
 
 
-def _pack(features: Features, carry: Rows) -> dict[str, Tensor]:
-    """Features and what the exit before handed on, as the tensors a tracer takes."""
-    others = {"mask": features.mask, "shared": features.shared}
-    held = {name: tensor for name, tensor in others.items() if tensor is not None}
-    return {"tokens": features.tokens, **held, **{f"carry.{name}": column for name, column in carry.items()}}
-
-
-def _unpack(layout: Layout, packed: dict[str, Tensor]) -> tuple[Features, Rows]:
-    carry = {name.removeprefix("carry."): column for name, column in packed.items() if name.startswith("carry.")}
-    return Features(packed["tokens"], layout, packed.get("mask"), packed.get("shared")), carry
-
-
 def _block(model: EarlyExitModel, number: int, layout: Layout, packed: dict[str, Tensor]) -> Tensor:
-    return model.backbone.block(number, _unpack(layout, packed)[0]).tokens
+    return model.backbone.block(number, unpack(layout, packed)[0]).tokens
 
 
 def _ask(head: ExitHead, layout: Layout, stop: bool, packed: dict[str, Tensor]) -> list[Tensor]:
     """Every tensor that asking an exit makes, so that none is traced away; the answer too for those who stop there."""
-    features, carry = _unpack(layout, packed)
+    features, carry = unpack(layout, packed)
     output = head(features, carry)
     made = [t for t in (output.logits, output.signal, *output.carry.values()) if t is not None]
     return [*made, head.classify(features, output)] if stop and output.logits is None else made
 
 
 def _answer(head: ExitHead, layout: Layout, packed: dict[str, Tensor]) -> Tensor:
-    return fixed_answer(head, *_unpack(layout, packed))
+    return fixed_answer(head, *unpack(layout, packed))
 
 
 def _hand_on(head: ExitHead, layout: Layout, packed: dict[str, Tensor]) -> list[Tensor]:
-    return list(head.hand_on(*_unpack(layout, packed)).values())
+    return list(head.hand_on(*unpack(layout, packed)).values())
 
 
 def _attention(inputs: list[Any], outputs: list[Any]) -> Counter[str]:

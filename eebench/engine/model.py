@@ -30,6 +30,7 @@ from eebench.api import (
     Task,
     Visit,
 )
+from eebench.decisions import Underway
 from eebench.parts import Borrowed
 
 __all__ = ["BackboneExit", "Decision", "EarlyExitModel", "assemble", "fixed_answer"]
@@ -98,10 +99,18 @@ class EarlyExitModel(nn.Module):
         """Yield a visit behind every exit; what is sent back, (n,) int64 rows or None for all, goes on."""
         return self.walk_on(self.backbone.embed(inputs), 1)
 
-    def walk_on(self, features: Features, block: int) -> Generator[Visit, Tensor | None, None]:
-        """The walk from given features, ``block`` being the next one to run."""
+    def walk_on(
+        self, features: Features, block: int, carry: Rows | None = None
+    ) -> Generator[Visit, Tensor | None, None]:
+        """The walk from given features, ``block`` being the next one to run.
+
+        Args:
+            features: what the block before it handed on.
+            block: its number.
+            carry: what the exit before it handed on.
+        """
         run, heads = self.backbone.block, self._heads
-        carry: Rows = {}
+        carry = carry or {}
         for number in range(block, len(heads)):
             features = run(number, features)
             head = heads[number]
@@ -183,32 +192,23 @@ class EarlyExitModel(nn.Module):
         names = torch.arange(size, device=device) if ids is None else ids
         if size == 1:
             return self._single(walk, visit, rule, knob, names)
-        alive = np.arange(size)  # which sample each row of the batch is
-        exits = np.full(size, -1)  # -1: still on its way
+        underway = Underway(size, rule.step, knob, wait=wait)
         answers: list[Tensor] = []
-        answered: list[np.ndarray] = []
-        state: Rows = {}
-        for position in range(len(self.blocks)):
-            if position < len(self.blocks) - 1:
-                stop, state = rule.step(state, _on_host(rule.observe(visit.output, position, names)), knob)
-            else:
-                stop = np.ones(len(alive), dtype=bool)
-            if wait:
-                stop = stop & (exits < 0)
-            keep = None
+        last = len(self.blocks) - 1
+        for position in range(last + 1):
+            seen = _on_host(rule.observe(visit.output, position, names)) if position < last else None
+            stop = underway.decide(position, seen)
             if stop.any():
                 answers.append(_answer(visit, stop))
-                answered.append(alive[stop])
-                exits[alive[stop]] = position
-                if (exits >= 0).all():
+                if underway.done:
                     break
-                if not wait:
-                    keep = _index(np.flatnonzero(~stop), device)
-                    names = names.index_select(0, keep)
-                    alive, state = alive[~stop], {name: column[~stop] for name, column in state.items()}
+            keep = None
+            if (going := underway.leave(stop)) is not None:
+                keep = _index(going, device)
+                names = names.index_select(0, keep)
             visit = walk.send(keep)
-        in_order = _index(np.concatenate(answered).argsort(), device)
-        return Decision(torch.cat(answers).index_select(0, in_order), torch.from_numpy(exits), self.blocks)
+        in_order = _index(underway.order, device)
+        return Decision(torch.cat(answers).index_select(0, in_order), torch.from_numpy(underway.exits), self.blocks)
 
     def _single(
         self, walk: Generator[Visit, Tensor | None, None], visit: Visit, rule: ExitRule, knob: float, names: Tensor

@@ -10,8 +10,8 @@ import torch
 from scipy.special import expit
 from torch import Tensor
 
-from eebench.api import ExitOutput, ExitRule, Knob, Rows
-from eebench.rules import quantile_grid
+from eebench.api import ExitOutput, Knob
+from eebench.rules import Decided, decisions, quantile_grid
 
 __all__ = [
     "GateBias",
@@ -119,7 +119,7 @@ def turning_biases(logits: Any) -> Any:
     return found
 
 
-class GateBias(ExitRule):
+class GateBias(Decided):
     """Stop where the gate claims half of the exit probability that is left, a_l = g_l / (1 - sum_{j<l} g_j) >= 1/2.
 
     The knob b shifts the gates' log-odds s: g_l = sigmoid(s_l + b); at 0 this is the paper's own rule. On samples still
@@ -128,17 +128,12 @@ class GateBias(ExitRule):
     """
 
     knob = Knob("gate_bias", never=-1e6, always=1e6)
+    decision = decisions.GateShare()
 
     def observe(self, output: ExitOutput, exit: int, ids: Tensor) -> dict[str, Tensor]:
         """The gate's log-odds: a probability would be rounded to one, and no bias could take it back."""
         assert output.signal is not None
         return {"logit": output.signal}
-
-    def step(self, state: Rows, seen: Rows, knob: float) -> tuple[Any, Rows]:
-        """``2 g_l + sum_{j<l} g_j >= 1``."""
-        gate = expit(seen["logit"].astype(np.float64) + knob)
-        spent = state["spent"] + gate if state else gate
-        return spent + gate >= 1, {"spent": spent}
 
     def grid(self, seen: Mapping[str, Any]) -> Sequence[float]:
         """Biases that share out the validation samples' moves between exits evenly, the paper's 0 and the extremes.

@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 from torch import Tensor
 
-from eebench.api import Backbone, ExitHead, ExitOutput, ExitRule, Knob, Method, Phase, Rows, Task
+from eebench.api import Backbone, ExitHead, ExitOutput, ExitRule, Knob, Method, Phase, Task
+from eebench.rules import Decided, decisions
 from eebench_methods.common import depth_weighted_loss, exit_blocks, linear_exits
 from eebench_methods.pabee import recipes
 
 __all__ = ["PABEE", "Patience"]
 
 
-class Patience(ExitRule):
+class Patience(Decided):
     """Stop when the last ``patience`` comparisons of neighbouring exits all agreed.
 
     Patience t therefore needs t + 1 exits in a row that say the same; 0 stops at the first exit. The count belongs to
@@ -33,22 +33,12 @@ class Patience(ExitRule):
 
     def __init__(self, tolerance: float | None = None) -> None:
         self.tolerance = tolerance
+        self.decision = decisions.Agreement(tolerance=tolerance)
 
     def observe(self, output: ExitOutput, exit: int, ids: Tensor) -> dict[str, Tensor]:
         """The predicted class, (B,) int64, or the predicted value, (B,) float."""
         assert output.logits is not None
         return {"said": output.logits.argmax(-1) if self.tolerance is None else output.logits[:, 0]}
-
-    def step(self, state: Rows, seen: Rows, knob: float) -> tuple[Any, Rows]:
-        """``agreements in a row >= patience``."""
-        said = seen["said"]
-        if not state:
-            agreed = np.zeros(len(said), dtype=np.int64)  # nobody has been compared with anything yet
-        elif self.tolerance is None:
-            agreed = (state["agreed"] + 1) * (said == state["said"])
-        else:
-            agreed = (state["agreed"] + 1) * (abs(said - state["said"]) < self.tolerance)
-        return agreed >= knob, {"agreed": agreed, "said": said}
 
     def grid(self, seen: Mapping[str, Any]) -> Sequence[float]:
         """Every patience there is: 0 stops at once, and with E - 1 exits before the last E - 1 never stops."""

@@ -18,13 +18,12 @@ from eebench.api import (
     Knob,
     Method,
     Phase,
-    Rows,
     Task,
     TrainStep,
     entropy,
 )
 from eebench.parts import joint_loss
-from eebench.rules import quantile_grid
+from eebench.rules import Decided, decisions, quantile_grid
 from eebench_methods.common import exit_blocks, linear_exits
 from eebench_methods.pcee import recipes
 
@@ -38,7 +37,7 @@ def exit_weights(blocks: Sequence[int], kind: str) -> list[int]:
     return list(blocks) if kind == "ascending" else [blocks[-1] + 1 - block for block in blocks]
 
 
-class PatientConfidence(ExitRule):
+class PatientConfidence(Decided):
     """Stop at the ``patience``-th exit in a row whose entropy is below the threshold times its largest value, ln K.
 
     What those exits predict does not matter: they need not agree. Source: PCEE-BERT, repository michael-wzhu/PCEE-BERT,
@@ -52,6 +51,7 @@ class PatientConfidence(ExitRule):
     def __init__(self, patience: int, classes: int) -> None:
         self.patience = patience
         self.most = math.log(classes)  # scaling the one threshold is cheaper than every entropy
+        self.decision = decisions.ConfidentStreak(patience, self.most)
         # with a patience above 1 nothing stops everyone at the very first exit
         self.knob = Knob("threshold", never=-1.0, always=2.0 if patience == 1 else None)
 
@@ -59,11 +59,6 @@ class PatientConfidence(ExitRule):
         """The entropy of the softmax in nats, (B,)."""
         assert output.logits is not None
         return {"entropy": entropy(output.logits)}
-
-    def step(self, state: Rows, seen: Rows, knob: float) -> tuple[Any, Rows]:
-        """``confident exits in a row >= patience``."""
-        confident = (seen["entropy"] < knob * self.most) * (state["confident"] + 1 if state else 1)
-        return confident >= self.patience, {"confident": confident}
 
     def grid(self, seen: Mapping[str, Any]) -> Sequence[float]:
         """Quantiles of the validation entropies over ln K, with a value no exit is below and one that all are below."""

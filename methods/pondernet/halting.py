@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from eebench.api import ExitOutput, ExitRule, Knob, Rows, TrainStep, Visit
-from eebench.rules import quantile_grid
+from eebench.api import ExitOutput, Knob, TrainStep, Visit
+from eebench.rules import Decided, decisions, quantile_grid
 
 __all__ = [
     "QExit",
@@ -104,23 +104,19 @@ def median_answers(visits: Sequence[Visit]) -> Tensor:
     return torch.stack([visit.logits for visit in visits])[where, torch.arange(len(where), device=where.device)]
 
 
-class QExit(ExitRule):
+class QExit(Decided):
     """Stop where the cumulative probability of having stopped exceeds the quantile q. Source: PALBERT, "Q-exit".
 
     CDF_i = 1 - prod_{j<=i} (1 - λ_j) > q, written on the survival probability, which keeps its precision near CDF = 1.
     """
 
     knob = Knob("q", never=1.0, always=-1.0)  # CDF = 1 is not above 1, and CDF = 0 is above -1
+    decision = decisions.Survival()
 
     def observe(self, output: ExitOutput, exit: int, ids: Tensor) -> dict[str, Tensor]:
         """1 - λ, the probability of going on."""
         assert output.signal is not None
         return {"go_on": torch.sigmoid(-output.signal)}
-
-    def step(self, state: Rows, seen: Rows, knob: float) -> tuple[Any, Rows]:
-        """``CDF > q``."""
-        survival = state["survival"] * seen["go_on"] if state else seen["go_on"]
-        return survival < 1 - knob, {"survival": survival}
 
     def grid(self, seen: Mapping[str, Any]) -> Sequence[float]:
         """Quantiles of the validation CDFs, the paper's own q = 0.5 and the extremes."""
@@ -128,7 +124,7 @@ class QExit(ExitRule):
         return _grid(self.knob, quantile_grid(cdf), 0.5)
 
 
-class SampledExit(ExitRule):
+class SampledExit(Decided):
     """Stop at random, with probability sigmoid(s + bias): at bias 0, PonderNet's own draw from Bernoulli(λ).
 
     A draw u < sigmoid(s + bias) is the comparison s - logit(u) > -bias, so one logistic random number a sample and exit
@@ -140,6 +136,7 @@ class SampledExit(ExitRule):
     """
 
     knob = Knob("halt_bias", never=-1e6, always=1e6)
+    decision = decisions.Above("margin", sign=-1)
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -157,10 +154,6 @@ class SampledExit(ExitRule):
         """The logit of λ minus this sample's logistic noise."""
         assert output.signal is not None
         return {"margin": output.signal - self.noise(exit, ids)}
-
-    def step(self, state: Rows, seen: Rows, knob: float) -> tuple[Any, Rows]:
-        """``margin > -bias``."""
-        return seen["margin"] > -knob, state
 
     def grid(self, seen: Mapping[str, Any]) -> Sequence[float]:
         """Biases that part the validation margins into equal shares, PonderNet's own 0 and the extremes."""
