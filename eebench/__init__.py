@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from eebench.exchange.exporting import export_predictions
     from eebench.exchange.importing import import_predictions
     from eebench.runs.deployed import load
+    from eebench.runs.exporting import export
     from eebench.runs.finished import read
     from eebench.runs.runner import run
     from eebench.runs.spec import RunSpec, make_spec
@@ -28,13 +29,13 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "RunSpec", "UserError", "__version__", "compare", "export_predictions", "import_predictions", "load", "make_spec",
-    "merge", "open", "read", "run", "run_study", "tune",
+    "RunSpec", "UserError", "__version__", "compare", "export", "export_predictions", "import_predictions", "load",
+    "make_spec", "merge", "open", "read", "run", "run_study", "tune",
 ]  # fmt: skip
 
 _HOME = {  # public name: where it is, and what it is called there if otherwise
     "RunSpec": "runs.spec", "UserError": "errors", "compare": "studies.comparing:compare_runs",
-    "export_predictions": "exchange.exporting",
+    "export": "runs.exporting", "export_predictions": "exchange.exporting",
     "import_predictions": "exchange.importing", "load": "runs.deployed", "make_spec": "runs.spec",
     "merge": "studies.merging", "open": "studies.frames:open_frames", "read": "runs.finished", "run": "runs.runner",
     "run_study": "studies.run:run_study_file", "tune": "runs.tune",

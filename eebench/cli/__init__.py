@@ -14,11 +14,13 @@ from eebench.cli.check import check
 from eebench.cli.compare import compare
 from eebench.cli.cost import cost
 from eebench.cli.exchange import export_predictions, import_
+from eebench.cli.export import export
 from eebench.cli.info import info
 from eebench.cli.input import say
 from eebench.cli.listing import listing
 from eebench.cli.merge import merge
 from eebench.cli.new import new
+from eebench.cli.queue import queue
 from eebench.cli.report import report
 from eebench.cli.reproduce import reproduce
 from eebench.cli.run import run
@@ -43,6 +45,7 @@ app = typer.Typer(
 )
 _COMMANDS: dict[str, Callable[..., None]] = {
     "run": run, "status": progress_of_run, "report": report, "cost": cost, "tune": tune, "list": listing,
+    "export": export, "queue": queue,
     "import": import_, "export-predictions": export_predictions, "submit": submit, "verify": verify,
     "leaderboard": leaderboard, "reproduce": reproduce, "show": show, "check": check, "new": new, "info": info,
     "ls": ls, "clean": clean, "merge": merge,

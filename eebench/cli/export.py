@@ -33,7 +33,7 @@ def export(
     """Export a tuned model as segments that ONNX Runtime runs, with rule, preprocessing and card."""
     kind = one_of("--format", format, ("onnx", "torch"))
     path = run_directory(run, results)
-    from eebench.runs.exporting import export_run
+    from eebench.runs.exporting import export as export_run
 
     made = export_run(
         path,

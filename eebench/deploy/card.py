@@ -18,7 +18,7 @@ ROWS = {
     "mean_exit": ("mean exit, block", "{:.2f}"),
     "ece": ("expected calibration error", "{:.4f}"),
 }
-"""Numbers of an operating point: name → what it is called and how it is written. ``…_low``, ``…_high``: its interval."""
+"""Numbers of an operating point: name → what it is called, how it is written. ``…_low``, ``…_high``: its interval."""
 
 
 def card(deployment: Deployment) -> str:
@@ -48,8 +48,8 @@ def _what(of: Deployment) -> str:
     if of.rule is None:
         return f"The whole network as one graph ({made}); nothing is decided on the way."
     return (
-        f"{len(of.segments)} segments ({made}): a segment is the blocks between two exits, the exit behind them, and what"
-        " the exit rule observes there. Rows that stop leave the batch; the next segment runs on the rest."
+        f"{len(of.segments)} segments ({made}): a segment is the blocks between two exits, the exit behind them, and"
+        " what the exit rule observes there. Rows that stop leave the batch; the next segment runs on the rest."
     )
 
 
@@ -57,7 +57,9 @@ def _knob(of: Deployment) -> str:
     rule = "in `rule.py`" if of.rule is not None and "python" in of.rule else "data in `deployment.json`"
     point = f", the operating point `{of.target}`" if of.target else ""
     others = ", ".join(f"`{target}` ({knob:.6g})" for target, knob in of.knobs.items() if target != of.target)
-    return f"The rule is {rule}; {of.knob_name} = {of.knob:.6g}{point}." + (f" Also chosen: {others}." if others else "")
+    return f"The rule is {rule}; {of.knob_name} = {of.knob:.6g}{point}." + (
+        f" Also chosen: {others}." if others else ""
+    )
 
 
 def _numbers(numbers: dict[str, Any]) -> list[str]:

@@ -1,8 +1,8 @@
-"""Segments driven by a rule: run one, decide, let finished rows leave, run the next. Whatever arrays they compute on."""
+"""Segments driven by a rule: run one, decide, let finished rows leave, run the next; on whatever arrays they take."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ SEEN = "seen."
 class Engine(Protocol):
     """What runs segments, and what it needs to do with their arrays."""
 
-    needs: Sequence[Collection[str]]
+    needs: list[frozenset[str]]
     """By exit, the names that segments behind it read: what is held on to when a batch goes on from there."""
 
     def segment(self, position: int, held: Held) -> Held:
@@ -95,9 +95,7 @@ def drive(
     return engine.take(engine.join(answers), underway.order), underway.exits
 
 
-def _alone(
-    engine: Engine, exits: int, inputs: Mapping[str, Any], step: Step, knob: float
-) -> tuple[Any, np.ndarray]:
+def _alone(engine: Engine, exits: int, inputs: Mapping[str, Any], step: Step, knob: float) -> tuple[Any, np.ndarray]:
     """One sample: nothing to gather, so the loop is nothing but the decisions."""
     held = dict(inputs)
     state: dict[str, Any] = {}
@@ -127,4 +125,3 @@ def _answered(engine: Engine, position: int, made: Held, held: Held, stop: np.nd
 
 def _rows(engine: Engine, held: Held, rows: np.ndarray) -> Held:
     return {name: array if name == "shared" else engine.take(array, rows) for name, array in held.items()}
-

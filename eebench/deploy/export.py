@@ -246,7 +246,7 @@ def _check(model: EarlyExitModel, rule: ExitRule | None, folder: Path, deploymen
     if deployment.format == "onnx":
         from eebench.deploy.runner import Runner
 
-        runner = Runner(folder, threads=1)
+        runner = Runner(folder)
     else:
         from eebench.deploy.torch_runner import TorchRunner
 

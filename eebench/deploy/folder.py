@@ -116,7 +116,9 @@ def _graph(values: Mapping[str, Any]) -> GraphFile:
 
 def _verify(path: Path, deployment: Deployment) -> None:
     graphs = [*deployment.segments, *(answer for answer in deployment.answers if answer is not None)]
-    wanted = {graph.file for graph in graphs} | ({deployment.rule["python"]} if _in_python(deployment) else set())
+    wanted = {graph.file for graph in graphs}
+    if deployment.rule is not None and "python" in deployment.rule:
+        wanted.add(deployment.rule["python"])
     if unlisted := sorted(wanted - deployment.files.keys()):
         raise UserError(f"{shown(path / DEPLOYMENT)} is damaged: it gives no checksum for {unlisted[0]}")
     for name, facts in deployment.files.items():
@@ -128,7 +130,3 @@ def _verify(path: Path, deployment: Deployment) -> None:
             raise UserError(f"{shown(file)} has {size} bytes, not {facts['bytes']}: it was cut, or is another model's")
         if digest(file) != facts["sha256"]:
             raise UserError(f"{shown(file)} is not the file that was exported (its SHA-256 differs)")
-
-
-def _in_python(deployment: Deployment) -> bool:
-    return deployment.rule is not None and "python" in deployment.rule

@@ -1,4 +1,4 @@
-"""Segments as graphs: traced by ``torch.export``, what nobody reads left out, written as ONNX or as torch's programs."""
+"""Segments as graphs: traced by ``torch.export``, what nobody reads left out, written as ONNX or torch's programs."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def as_onnx(graph: Graph, opset: int, what: str) -> onnx_ir.Model:
 
 
 def _forget_origin(model: onnx_ir.Model) -> None:
-    """Leave out where in the sources every node came from: most of the file, and paths of the machine it was made on."""
+    """Leave out where in the sources every node came from: most of a file, and paths of the machine that made it."""
     for node in model.graph.all_nodes():
         node.metadata_props.clear()
         node.doc_string = None

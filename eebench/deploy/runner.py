@@ -166,8 +166,9 @@ class Runner(Exported, NumpyEngine):
 
     Args:
         folder: what ``eebench export --format onnx`` wrote.
-        threads: that compute, one pool for all segments; as many as there are cores when not given. The pool is the
-            process's: the first runner's number holds.
+        threads: that compute. 1: the caller's own. More: one pool for all segments. ONNX Runtime has one such pool a
+            process, so that the first number above 1 holds for every runner after it, and sessions that other code
+            opens from then on must have ``use_per_session_threads`` off.
         providers: ONNX Runtime's execution providers, in order of preference; the CPU when not given.
 
     Raises:
@@ -176,7 +177,7 @@ class Runner(Exported, NumpyEngine):
     """
 
     def __init__(
-        self, folder: str | Path, *, threads: int | None = None, providers: Sequence[str] = ("CPUExecutionProvider",)
+        self, folder: str | Path, *, threads: int = 1, providers: Sequence[str] = ("CPUExecutionProvider",)
     ) -> None:
         super().__init__(folder, "onnx")
         of = self.deployment
@@ -215,7 +216,7 @@ class _Opener:
 
     pool: int | None = None  # threads of the process's pool, once there is one
 
-    def __init__(self, folder: Path, opset: int | None, threads: int | None, providers: Sequence[str]) -> None:
+    def __init__(self, folder: Path, opset: int | None, threads: int, providers: Sequence[str]) -> None:
         try:
             import onnxruntime
         except ImportError:
@@ -229,13 +230,13 @@ class _Opener:
         self.providers = list(providers)
         self.options = onnxruntime.SessionOptions()
         self.options.log_severity_level = 3
-        if threads == 1:
-            self.options.intra_op_num_threads = 1  # no pool at all: the caller's thread computes
-            return
-        if _Opener.pool is None:
-            _Opener.pool = threads or 0
-            onnxruntime.set_global_thread_pool_sizes(_Opener.pool, 1)
-        self.options.use_per_session_threads = False
+        if threads < 1:
+            raise UserError(f"threads must be at least 1, not {threads}")
+        if threads > 1 and _Opener.pool is None:
+            _Opener.pool = threads
+            onnxruntime.set_global_thread_pool_sizes(threads, 1)
+        self.options.use_per_session_threads = _Opener.pool is None
+        self.options.intra_op_num_threads = 1 if _Opener.pool is None else 0
 
     def __call__(self, graph: GraphFile) -> _Session:
         path = self.folder / graph.file

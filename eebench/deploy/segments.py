@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eebench.api import ExitOutput, ExitRule, Features, Inputs
+from eebench.api import ExitOutput, ExitRule, Inputs, Rows
 from eebench.deploy.drive import SEEN
 from eebench.engine.model import EarlyExitModel
 from eebench.engine.packing import pack, unpack
@@ -85,9 +85,10 @@ class Segment(Part):
     def made(self, held: dict[str, Tensor]) -> dict[str, Tensor]:
         """What the exit says and hands on, as ``Cut`` names it."""
         model, position = self.model, self.position
+        carry: Rows = {}
         if position == 0:
             inputs = {name: column for name, column in held.items() if name != IDS}
-            features, carry, first = model.backbone.embed(unnamed(inputs)), {}, 1
+            features, first = model.backbone.embed(unnamed(inputs)), 1
         else:
             before = model.blocks[position - 1]
             features, carry = unpack(model.backbone.layouts[before - 1], held)

@@ -1,4 +1,4 @@
-"""Weights of many graphs in one safetensors file, each once: graphs refer to it by position, as ONNX's external data."""
+"""Weights of many graphs in one safetensors file, each once: to ONNX it is external data, referred to by position."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def share_weights(models: Sequence[onnx_ir.Model], folder: Path) -> None:
             offset=8 + length + begin,
             length=end - begin,
             dtype=tensor.dtype,
-            shape=ir.Shape(tensor.shape),
+            shape=ir.Shape(tensor.numpy().shape),
             name=str(value.name),
             base_dir=folder,
         )

@@ -1,4 +1,4 @@
-"""Features and what exits hand on, as named tensors: what a tracer takes, and what lies between two deployed segments."""
+"""Features and what exits hand on, as named tensors: what a tracer takes, and what lies between deployed segments."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ _EXPORTS = {  # module -> the public names it lends to this package; add a line 
     "liveness": "constant_answer live_exits live_regression live_scores",
     "nested": "Candidates Nested Rule Split nested_bootstrap",
     "quality": "METRICS per_sample_correct resampled_scores score",
+    "queueing": "Served StageCosts bursty highest_load poisson serve serve_batches",
     "ranking": "CriticalDifference critical_difference tiers",
     "risk": "RiskControl accuracy_gap risk_control samples_needed",
     "slowdown": "efficacy",

@@ -26,7 +26,7 @@ from eebench.timing.times import differs
 __all__ = ["NEAR", "Agreement", "agreement", "compare_exported"]
 
 NEAR = 1e-4
-"""A score so near to the knob, or two largest logits so near to each other, may fall on either side in other arithmetic."""
+"""A score so near to the knob, or two largest logits so near, may fall on either side in other arithmetic."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,12 @@ class Agreement:
 
 
 def agreement(
-    run: str | Path, method: str, runner: Exported, *, seed: int | None = None, plugins: Sequence[str | Path] | None = None
+    run: str | Path,
+    method: str,
+    runner: Exported,
+    *,
+    seed: int | None = None,
+    plugins: Sequence[str | Path] | None = None,
 ) -> Agreement:
     """Compare an exported model with the run's own, on the test split, which is read again.
 
@@ -73,14 +78,22 @@ def agreement(
     record = read_record(Path(run))
     prepared = prepare(make_spec(**record.spec), Registry.installed([Path(p) for p in plugins or []]))
     if prepared.data_sha != record.data.content_sha256:
-        raise UserError(f"data set '{record.data.name}' is not what it was when the run was made: nothing to compare on")
+        raise UserError(
+            f"data set '{record.data.name}' is not what it was when the run was made: nothing to compare on"
+        )
     deployed = load(run, method, seed=seed, plugins=plugins)
     return compare_exported(deployed.model, deployed.rule, runner, prepared.data.test)
 
 
 @torch.inference_mode()
 def compare_exported(
-    model: EarlyExitModel, rule: ExitRule | None, runner: Any, split: Split, *, knob: float | None = None, size: int = 32
+    model: EarlyExitModel,
+    rule: ExitRule | None,
+    runner: Any,
+    split: Split,
+    *,
+    knob: float | None = None,
+    size: int = 32,
 ) -> Agreement:
     """Both on every sample of a split, in batches.
 

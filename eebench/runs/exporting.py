@@ -1,4 +1,4 @@
-"""A trained model of a finished run, exported at one of its operating points with the numbers that were measured there."""
+"""A trained model of a finished run, exported at one of its operating points with the numbers measured there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eebench.deploy.export import OPSET, Described, export
+from eebench.deploy.export import OPSET, Described
+from eebench.deploy.export import export as write_folder
 from eebench.deploy.folder import Deployment, digest
 from eebench.errors import UserError, did_you_mean
 from eebench.measure.statistics import score_drop
@@ -15,13 +16,13 @@ from eebench.runs.finished import finished_cell, task_of
 from eebench.runs.score import Evaluation, curve
 from eebench.schema import BACKBONE, STATIC
 
-__all__ = ["export_run"]
+__all__ = ["export"]
 
 KEPT = ("score", "metric", "accuracy", "drop", "speedup_macs", "speedup_cpu", "gmacs", "mean_exit", "ece")
 """Columns of an operating point that a card shows, with the ends of their intervals."""
 
 
-def export_run(
+def export(
     run: str | Path,
     method: str,
     out: str | Path,
@@ -64,7 +65,7 @@ def export_run(
         "test samples": record.data.n_test,
         "trained weights, SHA-256": digest(cell.weights),
     }
-    return export(
+    return write_folder(
         deployed.model,
         deployed.rule,
         out,
@@ -142,4 +143,3 @@ def _measured(path: Path, deployed: Deployed, seed: int, knob: float) -> dict[st
     found |= {"drop": drop.estimate, "drop_low": drop.low, "drop_high": drop.high}
     note = "The knob is not one that the run chose; the interval is over test samples alone."
     return {**{name: value.item() if hasattr(value, "item") else value for name, value in found.items()}, "note": note}
-
