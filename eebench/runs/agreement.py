@@ -11,15 +11,17 @@ import numpy as np
 import torch
 
 from eebench.api import ExitRule
-from eebench.data.base import Split, batches
+from eebench.data.base import Split, batches, content_sha256
 from eebench.deploy.runner import Exported
 from eebench.deploy.segments import named
 from eebench.engine.features import lengths_of
 from eebench.engine.model import EarlyExitModel
 from eebench.errors import UserError
 from eebench.plugins.registry import Registry
+from eebench.record import read_record
 from eebench.runs.deployed import load
-from eebench.runs.prepare import prepare
+from eebench.runs.plugged import recorded
+from eebench.runs.prepare import load_data
 from eebench.runs.spec import make_spec
 from eebench.timing.times import differs
 
@@ -73,16 +75,15 @@ def agreement(
     Raises:
         UserError: the data set is not there, or is another one by now.
     """
-    from eebench.record import read_record
-
     record = read_record(Path(run))
-    prepared = prepare(make_spec(**record.spec), Registry.installed([Path(p) for p in plugins or []]))
-    if prepared.data_sha != record.data.content_sha256:
+    files = [Path(p) for p in plugins or []] or recorded(record.spec.get("plugins", []))
+    loaded, _ = load_data(make_spec(**record.spec), Registry.installed(files))
+    if content_sha256(loaded) != record.data.content_sha256:
         raise UserError(
             f"data set '{record.data.name}' is not what it was when the run was made: nothing to compare on"
         )
     deployed = load(run, method, seed=seed, plugins=plugins)
-    return compare_exported(deployed.model, deployed.rule, runner, prepared.data.test)
+    return compare_exported(deployed.model, deployed.rule, runner, loaded.test)
 
 
 @torch.inference_mode()
@@ -142,7 +143,8 @@ def _undecided(logits: np.ndarray) -> np.ndarray:
 
 def _near(model: EarlyExitModel, rule: ExitRule, knob: float, batch: Any) -> np.ndarray:
     """(B,) whether a knob or an exit's answer a little off would have stopped a sample elsewhere."""
-    low, high = (model.dynamic(batch.inputs, rule, knob + off, batch.ids).exit.numpy() for off in (-NEAR, NEAR))
+    off = 0.0 if rule.knob.integer else NEAR  # whole numbers have no neighbours that a score could be rounded to
+    low, high = (model.dynamic(batch.inputs, rule, at, batch.ids).exit.numpy() for at in (knob - off, knob + off))
     near = low != high
     for visit in model.walk(batch.inputs):
         if visit.output.logits is not None:

@@ -33,7 +33,7 @@ from eebench.runs.spec import BUDGETS, NOT_IN_A_CELL, Budget, RunSpec
 from eebench.schema import PROTOCOL_VERSION
 from eebench.targets import Target
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "load_data", "prepare"]
 
 
 @dataclass
@@ -155,6 +155,23 @@ class Prepared:
         return f"{slug}-s{seed}-{digest}"
 
 
+def load_data(spec: RunSpec, registry: Registry) -> tuple[Data, list[str]]:
+    """The data of a run, as its backbone takes them, and what the log says of that."""
+    loaded = data.load(
+        spec.dataset,
+        data_dir=Path(spec.data_dir) if spec.data_dir else None,
+        image_size=spec.image_size,
+        target=spec.target,
+        augment=spec.augment,
+        limit=spec.limit,
+        plugins=registry.plugins,
+    )
+    most = BUDGETS[spec.budget].max_samples
+    if most is not None:
+        loaded = loaded.fewer(most, most // 2, most // 2)
+    return normalised(loaded, spec.backbone, spec.weights)
+
+
 def prepare(spec: RunSpec, registry: Registry, announce: Callable[[str], None] = lambda words: None) -> Prepared:
     """Check everything and load the data; raise a one-line UserError at the first thing wrong.
 
@@ -173,21 +190,10 @@ def prepare(spec: RunSpec, registry: Registry, announce: Callable[[str], None] =
     budget = BUDGETS[spec.budget]
     device = device_of(spec.device)
     announce(f"loading data set '{spec.dataset}'")
-    loaded = data.load(
-        spec.dataset,
-        data_dir=Path(spec.data_dir) if spec.data_dir else None,
-        image_size=spec.image_size,
-        target=spec.target,
-        augment=spec.augment,
-        limit=spec.limit,
-        plugins=registry.plugins,
-    )
-    if budget.max_samples is not None:
-        loaded = loaded.fewer(budget.max_samples, budget.max_samples // 2, budget.max_samples // 2)
+    loaded, said = load_data(spec, registry)
     if spec.targets is None:
         spec = spec.model_copy(update={"targets": default_targets(len(loaded.val), spec.level)})
     refuse(spec, loaded)
-    loaded, said = normalised(loaded, spec.backbone, spec.weights)
     announce(f"building backbone '{spec.backbone}'")
     backbone, lines = _backbone(spec, loaded, registry.plugins)
     lines += said
