@@ -35,6 +35,7 @@ __all__ = [
     "Phase",
     "Range",
     "Recipe",
+    "Released",
     "Task",
     "TrainStep",
     "Visit",
@@ -544,6 +545,21 @@ Need = Literal["classes", "grid", "class_token", "one_width", "text"]
 text), a class token, the same width behind every block (no pyramid such as Swin), text."""
 
 
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Published weights, sorted.
+
+    Attributes:
+        net: the backbone's, by the names of the library it is from (timm).
+        exits: the exits', by ``<block>.<name>``.
+        left: names that no place was found for.
+    """
+
+    net: Mapping[str, Tensor]
+    exits: Mapping[str, Tensor]
+    left: Sequence[str] = ()
+
+
 @dataclass(frozen=True)
 class Method(ABC):
     """One early-exit method. A subclass is a frozen dataclass whose fields are the method's options.
@@ -588,6 +604,18 @@ class Method(ABC):
     @abstractmethod
     def phases(self, task: Task) -> Sequence[Phase]:
         """The training recipe, in order."""
+
+    def released(self, state: Mapping[str, Tensor], backbone: Backbone) -> Released:
+        """Weights as the method's authors published them, under an eebench model's names: ``--weights NAME:PATH``.
+
+        Args:
+            state: tensors by the authors' names.
+            backbone: the network they are meant for, which says how deep it is.
+
+        Raises:
+            NotImplementedError: the method knows no published weights.
+        """
+        raise NotImplementedError(f"{self.name} knows no published weights")
 
 
 def inner_blocks(depth: int) -> list[int]:

@@ -147,7 +147,7 @@ def run(
         backbone=backbone,
         dataset=dataset,
         seeds=numbers("--seeds", seeds, int),
-        budget=one_of("--budget", budget, ("smoke", "quick", "standard", "paper")),
+        budget=one_of("--budget", budget, ("smoke", "quick", "standard", "paper", "none")),
         weights=weights,
         data_dir=str(data_dir) if data_dir else None,
         target=target,

@@ -20,8 +20,10 @@ def training_row(cell: Cell, samples: int) -> dict[str, Any]:
     facts = cell.facts
     epochs = sum(phase["epochs"] for phase in facts["phases"])
     costs = [TrainingCost(**phase["cost"]) for phase in facts["phases"]]
-    peak = max(costs, key=lambda cost: cost.peak_mb)
     row = {"method": cell.label, "seed": cell.seed, "seconds": cell.seconds, "epochs": epochs}
     row |= {"passes": epochs * samples, "train_tmacs": train_macs(costs) / 1e12}
-    row |= {"peak_mb": peak.peak_mb, "peak_kind": peak.peak_kind, "infer_mb": facts["infer_bytes"] / 1e6}
+    if costs:  # published weights are not trained
+        peak = max(costs, key=lambda cost: cost.peak_mb)
+        row |= {"peak_mb": peak.peak_mb, "peak_kind": peak.peak_kind}
+    row |= {"infer_mb": facts["infer_bytes"] / 1e6}
     return row | {"params_m": facts["params"] / 1e6, "reused": cell.reused}

@@ -16,7 +16,7 @@ __all__ = ["ENGINE", "engine_sha256", "method_sha256"]
 
 ENGINE = (
     "api.py", "backbones", "data", "engine", "measure/quality.py", "parts.py", "rules.py", "runs/making.py",
-    "runs/prepare.py", "runs/recipes.py", "runs/spec.py", "runs/workshop.py",
+    "runs/prepare.py", "runs/recipes.py", "runs/released.py", "runs/spec.py", "runs/workshop.py",
 )  # fmt: skip
 """What trains, traces and counts. Scoring, timing and reporting are not here: they are done anew in every run."""
 

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 
 from eebench import backbones, data
-from eebench.api import Backbone, PaperRecipe, Phase, Recipe
+from eebench.api import Backbone, PaperRecipe, Phase, Recipe, Released
 from eebench.backbones.weights import load_weights, weights_sha256
 from eebench.data.base import Data, content_sha256
 from eebench.discovery import Plugin
@@ -28,6 +28,7 @@ from eebench.runs.fingerprint import engine_sha256, method_sha256
 from eebench.runs.inputs import device_of, normalised, refuse, truncated
 from eebench.runs.plugged import stamp
 from eebench.runs.recipes import COMMON, Fitted, Setting, Tuned, fit_papers
+from eebench.runs.released import load_exits, load_released, read_released, released_path
 from eebench.runs.remarks import remarks
 from eebench.runs.spec import BUDGETS, NOT_IN_A_CELL, Budget, RunSpec
 from eebench.schema import PROTOCOL_VERSION
@@ -58,6 +59,7 @@ class Prepared:
     plugins: list[Plugin] = field(default_factory=list)  # which may bring the backbone
     fitted: dict[str, Fitted] = field(default_factory=dict)  # under --budget paper: whose recipe trains a method
     tuned: dict[str, Tuned] = field(default_factory=dict)  # under --search: what is tried, then what was chosen
+    released: Released | None = None  # under --budget none: published weights
 
     @property
     def targets(self) -> list[Target]:
@@ -71,7 +73,7 @@ class Prepared:
 
     def backbone(self, blocks: int | None = None) -> Backbone:
         """A fresh backbone with its starting weights, or its first ``blocks`` alone. Seed torch before calling."""
-        backbone, _ = _backbone(self.spec, self.data, self.plugins)
+        backbone, _ = _backbone(self.spec, self.data, self.plugins, self.released)
         return backbone if blocks is None else backbone.shorten(blocks)
 
     def common_recipe(self, width: int) -> Recipe:
@@ -195,7 +197,14 @@ def prepare(spec: RunSpec, registry: Registry, announce: Callable[[str], None] =
         spec = spec.model_copy(update={"targets": default_targets(len(loaded.val), spec.level)})
     refuse(spec, loaded)
     announce(f"building backbone '{spec.backbone}'")
-    backbone, lines = _backbone(spec, loaded, registry.plugins)
+    published = released_path(spec.weights, registry)
+    plain = spec if published is None else spec.model_copy(update={"weights": "none"})
+    backbone, lines = _backbone(plain, loaded, registry.plugins)
+    released = read_released(spec.weights, spec.budget, registry, methods, backbone)
+    if released is not None:
+        backbone, lines = _backbone(spec, loaded, registry.plugins, released)
+        load_exits(assemble(methods[0].method, backbone, loaded.task), released, spec.weights)
+        spec = spec.model_copy(update={"static": ()})
     lines += said
     if backbone.modality != loaded.modality:
         raise UserError(
@@ -207,7 +216,7 @@ def prepare(spec: RunSpec, registry: Registry, announce: Callable[[str], None] =
         announce(f"building method '{chosen.label}'")
         why = _skipped(chosen, backbone, loaded)
         skips |= {} if why is None else {chosen.label: why}
-    weights, sha = _weights(spec, backbone)
+    weights, sha = _weights(spec, backbone, published)
     fitted: list[Fitted] = []
     if spec.budget == "paper":
         setting = Setting(loaded.modality, weights != "none", backbone.family, loaded.name)
@@ -231,6 +240,7 @@ def prepare(spec: RunSpec, registry: Registry, announce: Callable[[str], None] =
         max_tokens=backbone.max_tokens,
         plugins=registry.plugins,
         backbone_code=_adapter_sha256(type(backbone)),
+        released=released,
     )
     prepared.notes += [budget.warning] if budget.warning else []
     prepared.fitted = {one.chosen.label: one for one in fitted}
@@ -238,20 +248,22 @@ def prepare(spec: RunSpec, registry: Registry, announce: Callable[[str], None] =
     return prepared
 
 
-def _weights(spec: RunSpec, backbone: Backbone) -> tuple[str, str]:
+def _weights(spec: RunSpec, backbone: Backbone, published: tuple[str, Path] | None) -> tuple[str, str]:
     """What the starting weights are called, and their fingerprint."""
     if backbone.own_weights is not None:
         return "its own", backbone.own_weights
     if spec.weights in ("none", "timm"):
         return spec.weights, spec.weights
-    return spec.weights, weights_sha256(Path(spec.weights))
+    return spec.weights, weights_sha256(Path(spec.weights) if published is None else published[1])
 
 
 def _adapter_sha256(cls: type[Backbone]) -> str:
     return "" if cls.__module__.partition(".")[0] == "eebench" else method_sha256(cls)
 
 
-def _backbone(spec: RunSpec, loaded: Data, plugins: Sequence[Plugin]) -> tuple[Backbone, list[str]]:
+def _backbone(
+    spec: RunSpec, loaded: Data, plugins: Sequence[Plugin], released: Released | None = None
+) -> tuple[Backbone, list[str]]:
     image_size = spec.image_size or loaded.image_size
     patch_size = spec.patch_size or loaded.patch_size
     backbone = backbones.create(
@@ -264,7 +276,10 @@ def _backbone(spec: RunSpec, loaded: Data, plugins: Sequence[Plugin]) -> tuple[B
         max_length=spec.max_length,
         plugins=plugins,
     )
-    lines = load_weights(backbone, spec.weights, name=spec.backbone)
+    if released is None:
+        lines = load_weights(backbone, spec.weights, name=spec.backbone)
+    else:
+        lines = load_released(backbone, released, name=spec.backbone, weights=spec.weights)
     return backbone, [*backbone.notes, *lines]
 
 

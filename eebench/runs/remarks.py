@@ -25,6 +25,8 @@ def remarks(prepared: Prepared) -> list[str]:
 
 def _longer(prepared: Prepared) -> list[str]:
     """Methods that train longer than the others, having more phases than the budget has epochs."""
+    if prepared.released is not None:
+        return []
     found = []
     total = prepared.method_epochs()
     for chosen in prepared.methods:

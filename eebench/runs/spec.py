@@ -63,6 +63,13 @@ BUDGETS = {
     "quick": Budget(scratch=66_000, pretrained=16_000, min_epochs=2, max_epochs=40),
     "standard": Budget(scratch=480_000, pretrained=160_000, min_epochs=10),
     "paper": Budget(scratch=480_000, pretrained=160_000, min_epochs=10),
+    "none": Budget(
+        scratch=0,
+        pretrained=0,
+        min_epochs=0,
+        max_epochs=0,
+        warning="budget none trains nothing: published weights are evaluated as they are, beside no static model",
+    ),
 }
 
 
@@ -80,8 +87,10 @@ class RunSpec(BaseModel):
     backbone: str = _said("vit_micro", "See 'eebench list backbones'.")
     dataset: str = _said("mnist5k", "See 'eebench list datasets'.")
     seeds: tuple[int, ...] = _said((0,), "Training seeds.")
-    budget: Literal["smoke", "quick", "standard", "paper"] = _said("quick", "How long everything trains.")
-    weights: str = _said("none", "none, timm, or a .safetensors file or state dict.")
+    budget: Literal["smoke", "quick", "standard", "paper", "none"] = _said("quick", "How long everything trains.")
+    weights: str = _said(
+        "none", "none, timm, a .safetensors file or state dict, or METHOD:FILE as its authors published it."
+    )
     data_dir: str | None = _said(None, "Where the data set lies.")
     target: str | None = _said(None, "A numeric CSV column to predict instead of 'label'.")
     augment: Literal["none", "shift", "crop", "crop+mirror", "randaugment"] | None = _said(

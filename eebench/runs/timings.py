@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["attach_speedups", "expected_of", "rounds_of", "samples_of"]
 
-SAMPLES = {"smoke": 16, "quick": 100, "standard": 256, "paper": 256}
-LEAST = {"smoke": 2, "quick": 3, "standard": 5, "paper": 5}
-SECONDS = {"smoke": 5.0, "quick": 75.0, "standard": 300.0, "paper": 300.0}
+SAMPLES = {"smoke": 16, "quick": 100, "standard": 256, "paper": 256, "none": 256}
+LEAST = {"smoke": 2, "quick": 3, "standard": 5, "paper": 5, "none": 5}
+SECONDS = {"smoke": 5.0, "quick": 75.0, "standard": 300.0, "paper": 300.0, "none": 300.0}
 _PATHS = {"fixed": fixed_path, "static": static_path}
 MOST = 5  # times the least rounds: what is not quiet then is not going to be
 

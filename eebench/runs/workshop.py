@@ -25,6 +25,7 @@ from eebench.runs.cell import Cell
 from eebench.runs.fingerprint import method_sha256
 from eebench.runs.making import Making, Stage
 from eebench.runs.prepare import Prepared
+from eebench.runs.released import load_exits
 from eebench.runs.store import Store
 from eebench.schema import BACKBONE, static_label
 
@@ -103,6 +104,8 @@ class Workshop:
         if start is not None:
             backbone = open_backbone(prepared, start)
         model = assemble(method, backbone, task).to(prepared.device)
+        if prepared.released is not None:
+            load_exits(model, prepared.released, prepared.spec.weights)
         recipes = prepared.recipes(chosen, method.phases(task), _width(backbone))
         stages = [(phase, recipe, _seed_of(chosen.trained, phase.name, seed)) for phase, recipe in recipes]
         cell_id = prepared.cell_id(chosen.trained, seed, code)
@@ -139,7 +142,11 @@ class Workshop:
         stages: Sequence[Stage],
         cache: FeatureCache | None,
     ) -> Cell:
-        """Train, trace and count, going on where an earlier process was stopped; then put the cell in its place."""
+        """Train, trace and count, going on where an earlier process was stopped; then put the cell in its place.
+
+        Published weights are traced as they are.
+        """
+        stages = stages if self.prepared.released is None else []
         try:
             with self.store.making(cell_id, fresh=self.force) as folder:
                 making = Making(folder, self.prepared.data, self.prepared.device, self.reporter, f"{label} seed {seed}")

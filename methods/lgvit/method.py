@@ -9,12 +9,13 @@ from typing import Literal
 
 from torch import Tensor
 
-from eebench.api import Backbone, ExitHead, ExitRule, Method, Phase, Range, Task, TrainStep, only
+from eebench.api import Backbone, ExitHead, ExitRule, Method, Phase, Range, Released, Task, TrainStep, only
 from eebench.rules import Confidence
 from eebench_methods.common import exit_blocks
 from eebench_methods.lgvit import recipes
 from eebench_methods.lgvit.heads import LGViTExit, default_blocks, head_plan, is_pyramid
 from eebench_methods.lgvit.losses import alternating_weighted, heterogeneous_loss, homogeneous_loss, prediction_kl
+from eebench_methods.lgvit.released import translate
 
 __all__ = ["LGViT"]
 
@@ -81,6 +82,11 @@ class LGViT(Method):
             Phase("end to end", alternating_weighted, share=0.5),
             Phase("self-distillation", self.distillation, trains=only("exits."), share=0.5),
         ]
+
+    def released(self, state: Mapping[str, Tensor], backbone: Backbone) -> Released:
+        """The authors' own state dicts: DeiT, ViT and Swin (repository falcon-xu/LGViT)."""
+        net, exits, left = translate(state, sorted(self.build(backbone, Task(classes=2))))
+        return Released(net, exits, left)
 
     def distillation(self, step: TrainStep) -> Tensor:
         """Stage 2: cross-entropy and imitation of the final logits at every exit, plus the two feature losses."""
