@@ -10,7 +10,8 @@ from eebench.backbones.checkpoint import read_weights, some
 from eebench.backbones.weights import fit_weights
 from eebench.engine.model import EarlyExitModel
 from eebench.errors import UserError
-from eebench.plugins.registry import Chosen, Registry
+from eebench.plugins.chosen import Chosen
+from eebench.plugins.registry import Registry
 
 __all__ = ["load_exits", "load_released", "read_released", "released_path"]
 
