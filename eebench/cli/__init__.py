@@ -13,6 +13,7 @@ import typer
 from eebench.cli.check import check
 from eebench.cli.compare import compare
 from eebench.cli.cost import cost
+from eebench.cli.doctor import doctor
 from eebench.cli.exchange import export_predictions, import_
 from eebench.cli.export import export
 from eebench.cli.info import info
@@ -47,7 +48,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "run": run, "status": progress_of_run, "report": report, "cost": cost, "tune": tune, "list": listing,
     "export": export, "queue": queue,
     "import": import_, "export-predictions": export_predictions, "submit": submit, "verify": verify,
-    "leaderboard": leaderboard, "reproduce": reproduce, "show": show, "check": check, "new": new, "info": info,
+    "leaderboard": leaderboard, "reproduce": reproduce, "show": show, "check": check, "doctor": doctor, "new": new,
+    "info": info,
     "ls": ls, "clean": clean, "merge": merge,
     "compare": compare,
 }  # fmt: skip
