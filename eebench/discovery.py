@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import os
 import sys
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -82,7 +83,7 @@ def import_file(path: Path) -> ModuleType:
     Raises:
         UserError: no such file, no Python, or it raises while it is imported.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # a name too long is no file either
         raise UserError(f"plugin file {path} does not exist")
     # the whole path, not the stem alone: of two files with one name, the second would pass for the first one's source
     identity = str(path.resolve()).encode() + b"\0" + path.read_bytes()

@@ -6,11 +6,15 @@ import difflib
 import os
 from collections.abc import Iterable
 
-__all__ = ["TerminatedError", "UserError", "did_you_mean", "shown"]
+__all__ = ["StorageError", "TerminatedError", "UserError", "did_you_mean", "shown"]
 
 
 class UserError(Exception):
     """Bad input. The message is one line that says what is wrong and, where possible, the mend."""
+
+
+class StorageError(Exception):
+    """A disk that is full, read-only or gone, on one line; exit status 1. Nobody's method is to blame."""
 
 
 class TerminatedError(BaseException):

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
 import os
+import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from eebench.errors import UserError
+from eebench.errors import UserError, shown
 
-__all__ = ["durable", "plain_values", "read_json", "write_json", "write_table"]
+__all__ = ["durable", "plain_values", "read_json", "size_of", "storage_trouble", "write_json", "write_table"]
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_LOST = {errno.EROFS, errno.ESTALE, errno.EIO, errno.ENODEV, errno.ENOTCONN}
+_IN_WORDS = re.compile(r"\(os error (\d+)\)")  # how safetensors tells an error of the system
+_SHORT = re.compile(r"\d+ requested and \d+ written|PytorchStreamWriter failed writing")  # numpy's and torch's words
 
 
 def write_table(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> Path:
@@ -57,6 +65,53 @@ def durable(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def storage_trouble(error: BaseException, folder: Path) -> str | None:
+    """What the disk under a folder did to raise this, on one line; None where it was not the disk.
+
+    Args:
+        error: caught, with what it was raised from.
+        folder: where things were being written: of a run, of a report.
+    """
+    each: BaseException | None = error
+    while each is not None:
+        number = _number(each)
+        if number in _FULL or _SHORT.search(str(each)):
+            return f"no space left in {shown(folder)}: {_room(folder)}"
+        if number in _LOST:
+            return f"{shown(folder)} cannot be written to: {os.strerror(number)}"
+        if isinstance(each, FileNotFoundError | NotADirectoryError) and not folder.is_dir():
+            return f"{shown(folder)} is gone, and was there when this began"
+        each = each.__cause__ or each.__context__
+    return None
+
+
+def _number(error: BaseException) -> int:
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    found = _IN_WORDS.search(str(error))
+    return int(found.group(1)) if found else 0
+
+
+def _room(folder: Path) -> str:
+    """What is free, and what the largest thing that was written took."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        return "the disk is full"
+    largest = max((size_of(cell) for cell in folder.glob("cells/*")), default=0)
+    need = f", the largest cell so far takes {largest / 1e6:.1f} MB" if largest else ""
+    return f"{free / 1e6:.1f} MB are free{need}"
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder; what goes away meanwhile counts nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.lstat().st_size if path.is_file() else 0
+    return total
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -35,6 +36,7 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 VERSION = 1
+TICK = 100_000_000  # nanoseconds: clocks of file systems are coarser than that of the processor
 BULK = (".safetensors", ".npz", ".npy")
 """What a published copy of a record leaves out of its cells: weights, traces, costs, logits."""
 
@@ -58,10 +60,13 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal; read once a process as long as size and time of change stay."""
     about = path.stat()
     key = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
-    if key not in _known:
-        with path.open("rb") as file:
-            _known[key] = hashlib.file_digest(file, "sha256").hexdigest()
-    return _known[key]
+    if key in _known:
+        return _known[key]
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if time.time_ns() - about.st_mtime_ns > TICK:  # a change within one tick of the file system's clock would not show
+        _known[key] = found
+    return found
 
 
 def seal(folder: Path, names: Iterable[str] | None = None, **facts: Any) -> Path:
@@ -156,8 +161,11 @@ def faults_of_run(run: Path) -> list[str] | None:
     own = _faults(run, listed["files"])
     if own:
         return own
-    top = {name: {"sha256": value} for name, value in checksums.items() if "/" not in name}
-    strange = sorted(path.name for path in run.glob("*.csv") if path.name not in top)
+    top = {name: {"sha256": value} for name, value in checksums.items() if not name.startswith("cells/")}
+    if not all(map(_inside, top)):
+        return ["run.json lists files outside the run"]
+    tables = [*run.glob("*.csv"), *run.glob("*.npz")]
+    strange = sorted(path.name for path in tables if path.name not in top)
     return [*_faults(run, top), *(f"{shown(name)} is not the run's own" for name in strange)]
 
 

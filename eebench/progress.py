@@ -21,6 +21,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from eebench.errors import shown
+
 __all__ = ["Bar", "Remaining", "Reporter"]
 
 
@@ -77,6 +79,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """One line."""
+        text = shown(text)  # names may hold signs that a terminal obeys
         self.lines.append(text)
         self.console.print(escape(text), highlight=False, soft_wrap=True)
 

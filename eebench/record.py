@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from eebench.errors import UserError
 from eebench.schema import SCHEMA_VERSION
@@ -83,7 +83,7 @@ class MacFacts(_Facts):
 class CellFacts(_Facts):
     """What became of one cell: a method, a static model or the plain backbone on one seed."""
 
-    id: str | None
+    id: str | None  # the name of its folder in the run's
     label: str
     method: str
     seed: int
@@ -100,6 +100,14 @@ class CellFacts(_Facts):
     card: dict[str, Any] | None = None
     recipe: str | None = None  # whose recipe trained it
     search: dict[str, Any] | None = None  # trials, their seconds, what was chosen and its value beside the default's
+
+    @field_validator("id")
+    @classmethod
+    def _inside(cls, value: str | None) -> str | None:
+        """A folder of the run's own, whoever wrote run.json: nothing is read from elsewhere."""
+        if value is not None and (value != PurePath(value).name or value.startswith(".") or not value.isprintable()):
+            raise ValueError("is no name of a cell's folder")
+        return value
 
 
 class TimingFacts(_Facts):

@@ -32,6 +32,8 @@ def cell(tmp_path):
     (folder / "trace-val.npz").write_bytes(b"val" * 100)
     (folder / "trace-test.npz").write_bytes(b"tst" * 100)
     (folder / "logits-val.npy").write_bytes(b"logits" * 50)
+    for path in folder.iterdir():
+        os.utime(path, (10**9, 10**9))
     seal(folder, cell=folder.name)
     return folder
 
@@ -154,6 +156,10 @@ def test_a_file_is_read_once_a_process(cell, monkeypatch):
     assert faults(cell) == faults(cell) == []
     assert read == []  # sealed by this very process
     flip(cell / "cell.json")
+    assert faults(cell) == faults(cell) != []
+    assert {os.path.basename(name) for name in read} == {"cell.json"}
+    os.utime(cell / "cell.json", (2 * 10**9 - 10**9, 10**9 + 5))
+    read.clear()
     assert faults(cell) == faults(cell) != []
     assert [os.path.basename(name) for name in read] == ["cell.json"]
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, NoReturn, TextIO
 
 import typer
@@ -30,7 +34,8 @@ from eebench.cli.show import show
 from eebench.cli.status import status as progress_of_run
 from eebench.cli.submissions import leaderboard, submit, verify
 from eebench.cli.tune import tune
-from eebench.errors import TerminatedError, UserError
+from eebench.errors import StorageError, TerminatedError, UserError
+from eebench.files import storage_trouble
 from eebench.machine import wait_quietly
 from eebench.manifest import UnverifiedWarning
 from eebench.runs.signals import heeded
@@ -80,27 +85,65 @@ STOPPED = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
 
 def main() -> NoReturn:
     """Entry point: user errors become one line and exit status 2."""
+    _speak_plainly()
     wait_quietly()  # before torch is loaded
     try:
         with heeded(), _one_line_warnings():
             status = app(standalone_mode=False) or 0
-    except UserError as error:
-        status = say(f"error: {' '.join(str(error).split())}", 2)
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort as error:  # click makes one of an EOFError too, as reading a cut file raises
+        if isinstance(error.__context__, EOFError):
+            raise error.__context__ from None
+        status = INTERRUPTED
+    except KeyboardInterrupt:
         status = INTERRUPTED
     except TerminatedError:
         status = TERMINATED
     except typer.Exit as error:
         status = error.exit_code
     except Exception as error:
-        if not hasattr(error, "format_message"):
-            raise
-        words = " ".join(error.format_message().split())  # click's own usage errors; none where it has printed help
-        status = say(f"error: {words}", 2) if words else 2
+        status = _told(error)
     if status in STOPPED:  # of an interrupt versions of typer make different things
-        how = "; what is done is kept, the same command goes on from there" if "run" in sys.argv[1:2] else ""
-        say(f"{STOPPED[status]}{how}")
+        say(f"{STOPPED[status]}{_how()}")
     sys.exit(status)
+
+
+def _told(error: Exception) -> int:
+    """Say on one line what went wrong, and return its exit status; what is eebench's own mistake is raised again."""
+    if isinstance(error, UserError):
+        return say(f"error: {' '.join(str(error).split())}", 2)
+    if isinstance(error, StorageError):
+        return _storage(str(error))
+    if hasattr(error, "format_message"):  # click's own usage errors; none where it has printed help
+        words = " ".join(error.format_message().split())
+        return say(f"error: {words}", 2) if words else 2
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return say(f"error: {str(error.filename)[:40]}… is a longer name than the file system takes", 2)
+    trouble = storage_trouble(error, _written(error))
+    if trouble is None:
+        raise error
+    return _storage(trouble)
+
+
+def _how() -> str:
+    return "; what is done is kept, the same command goes on from there" if "run" in sys.argv[1:2] else ""
+
+
+def _storage(trouble: str) -> int:
+    """Say what the disk did; it is nobody's input that was wrong, so the status is 1."""
+    return say(f"error: {trouble}{_how()}", 1)
+
+
+def _written(error: Exception) -> Path:
+    """Where something was being written when the disk failed, as far as the error tells."""
+    name = getattr(error, "filename", None)
+    return Path(os.fsdecode(name)).parent if isinstance(name, (str, bytes)) else Path()
+
+
+def _speak_plainly() -> None:
+    """A terminal that lacks a sign shows a question mark in its place; it ends no run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            stream.reconfigure(errors="replace")
 
 
 @contextmanager

@@ -29,12 +29,16 @@ def check(
     fail_if_broken(registry)
     mine = [name for name, source in registry.sources.items() if source.cls is not None]
     chosen = registry.choose(methods or ",".join(mine) or "all")
+    from eebench.plugins.cards import card_faults
     from eebench.testing import KINDS, check_method
 
     kinds = tuple(one_of("--backbone", k.strip(), KINDS) for k in backbone.split(",") if k.strip()) or KINDS
     broken = 0
     for method in chosen:
         typer.echo(method.label)
+        for fault in card_faults(registry.get(method.label.partition("[")[0])):
+            typer.echo(f"  FAIL {'card':<10} {fault}")
+            broken += 1
         for finding in check_method(method, kinds):
             mark = {"holds": "ok  ", "broken": "FAIL", "skipped": "skip"}[finding.status]
             typer.echo(f"  {mark} {finding.backbone:<10} {finding.words}")

@@ -15,11 +15,11 @@ from eebench.cli.options import BackboneName, ImageSize, Json, Methods, PatchSiz
 def cost(
     methods: Methods = None,
     backbone: BackboneName = "vit_b",
-    classes: Annotated[int, typer.Option(min=1, help="Classes of the classifiers.")] = 100,
+    classes: Annotated[int, typer.Option(min=1, max=1_000_000, help="Classes of the classifiers.")] = 100,
     image_size: ImageSize = None,
     patch_size: PatchSize = None,
     pool: Pool = "auto",
-    tokens: Annotated[int, typer.Option(min=1, help="Text backbones: length in tokens.")] = 128,
+    tokens: Annotated[int, typer.Option(min=1, max=1_000_000, help="Text backbones: length in tokens.")] = 128,
     plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:

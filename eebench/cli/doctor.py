@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +26,7 @@ def doctor(
     from eebench.errors import UserError
     from eebench.runs.doctor import examine
 
-    found = [path for path in (run, results / run) if (path / "run.json").exists() or (path / "cells").is_dir()]
+    found = [path for path in (run, results / run) if isfile(path / "run.json") or isdir(path / "cells")]
     if not found:
         near = did_you_mean(run.name, [path.parent.name for path in results.glob("*/run.json")])
         raise UserError(f"no run at {shown(run)} (neither run.json nor cells){near}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from eebench.errors import UserError, did_you_mean
+from eebench.errors import UserError, did_you_mean, shown
 
 if TYPE_CHECKING:
     from eebench.plugins.registry import Registry
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 __all__ = ["fail_if_broken", "numbers", "one_of", "run_directory", "say", "set_aside", "writable"]
 
 
+LONGEST, DEEPEST = 255, 4000  # bytes of a name and of a path that file systems take
 MOST = 1000  # numbers in a range: more is a slip of the finger
 
 
 def run_directory(run: Path, results: Path) -> Path:
     """The run itself, or the run of that name under ``results``."""
-    path = run if (run / "run.json").exists() else results / run
-    if not (path / "run.json").exists():
-        known = [p.parent.name for p in results.glob("*/run.json")]
-        raise UserError(f"no run at {run} (no run.json){did_you_mean(run.name, known)}")
-    return path
+    path = run if os.path.isfile(run / "run.json") else results / run  # os.path: a name too long is no run either
+    if not os.path.isfile(path / "run.json"):
+        known = [p.parent.name for p in results.glob("*/run.json")] if os.path.isdir(results) else []
+        raise UserError(f"no run at {shown(run)} (no run.json){did_you_mean(run.name, known)}")
+    return path.resolve() if path.name in ("", "..") else path  # a report is called as its run is
 
 
 def numbers(option: str, text: str, kind: type) -> tuple[Any, ...]:
@@ -63,13 +64,16 @@ def one_of(option: str, value: str, known: tuple[str, ...]) -> str:
 
 def writable(option: str, folder: Path) -> None:
     """A folder that is a file, or lies where nothing may be written, is an error before hours of work, not after."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{option}: {folder} is a file")
+    long = [part for part in folder.parts if len(os.fsencode(part)) > LONGEST]
+    if long or len(os.fsencode(folder)) > DEEPEST:
+        raise UserError(f"{option}: {shown(folder)[:40]}… is a longer name than file systems take")
+    if os.path.exists(folder) and not folder.is_dir():
+        raise UserError(f"{option}: {shown(folder)} is a file")
     parent = folder
-    while not parent.exists():
+    while not os.path.exists(parent):
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise UserError(f"{option}: {folder} cannot be written to")
+        raise UserError(f"{option}: {shown(folder)} cannot be written to")
 
 
 def fail_if_broken(registry: Registry) -> None:
@@ -86,5 +90,5 @@ def set_aside(registry: Registry) -> None:
 
 def say(text: str, status: int = 0) -> int:
     """One line on standard error; returns the exit status it goes with."""
-    typer.echo(text, err=True)
+    typer.echo(shown(text), err=True)  # names may hold signs that a terminal obeys
     return status

@@ -23,6 +23,15 @@ __all__ = [
 ]
 
 
+def folder(text: str | Path) -> Path:
+    """A folder as it is typed: never nothing, which would mean the working directory."""
+    if not str(text).strip():
+        raise typer.BadParameter("give a folder, such as results; for this one: .")
+    if "\0" in str(text):
+        raise typer.BadParameter("a name holds no NUL")
+    return Path(text)
+
+
 Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="A Python file with methods, backbones or data sets; repeatable."),
@@ -33,8 +42,9 @@ Methods = Annotated[
 ]
 BackboneName = Annotated[str, typer.Option("--backbone", "-b", help="See 'eebench list backbones'.")]
 DatasetName = Annotated[str, typer.Option("--dataset", "-d", help="See 'eebench list datasets'.")]
-ImageSize = Annotated[int | None, typer.Option(help="Side of the input image in pixels.")]
-PatchSize = Annotated[int | None, typer.Option(help="Side of a patch in pixels.")]
+LARGEST = 2048  # pixels a side: 16,384 patches of 16 pixels, whose attention alone takes a gigabyte a head and image
+ImageSize = Annotated[int | None, typer.Option(min=1, max=LARGEST, help="Side of the input image in pixels.")]
+PatchSize = Annotated[int | None, typer.Option(min=1, max=LARGEST, help="Side of a patch in pixels.")]
 Pool = Annotated[
     str, typer.Option(help="Text: what exits and classifier read: cls, mean, or what the checkpoint says (auto).")
 ]
@@ -43,5 +53,5 @@ Augment = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(help="Most training samples: a fixed choice, class by class.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON and nothing else on standard output.")]
-Results = Annotated[Path, typer.Option(help="Folder of run directories.")]
-Reports = Annotated[Path, typer.Option(help="Folder of rendered reports.")]
+Results = Annotated[Path, typer.Option(parser=folder, metavar="FOLDER", help="Folder of run directories.")]
+Reports = Annotated[Path, typer.Option(parser=folder, metavar="FOLDER", help="Folder of rendered reports.")]

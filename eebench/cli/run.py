@@ -139,7 +139,7 @@ def run(
     names = split_list(",".join(methods or ["all"]))
     asked = [name.partition("[")[0].strip() for name in names]
     registry = tried_registry(plugin or [], asked, (dataset, backbone))
-    for name in asked if asked != ["all"] else ():
+    for name in asked if "all" not in asked else ():
         registry.get(name)
     fail_if_broken(registry)
     spec = make_spec(
@@ -192,7 +192,12 @@ def run(
 
         print_estimate(spec, registry, results)
         return None
-    outcome = execute(spec, registry, results, reporter=Reporter(), **how)
+    from eebench.report.folder import check_folder
+
+    def ready(name: str) -> None:
+        check_folder(reports / name)
+
+    outcome = execute(spec, registry, results, reporter=Reporter(), ready=ready, **how)
     set_aside(registry)
     render_and_print(outcome.path, reports)
     if outcome.failed:

@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from eebench.cli.input import fail_if_broken
 from eebench.cli.options import Plugins
 
 
@@ -14,7 +15,9 @@ def show(method: str, plugin: Plugins = None) -> None:
     from eebench.plugins.cards import card_text
     from eebench.plugins.registry import Registry
 
-    text = card_text(Registry.installed(plugin).get(method))
+    registry = Registry.installed(plugin)
+    fail_if_broken(registry)
+    text = card_text(registry.get(method))
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.markdown import Markdown

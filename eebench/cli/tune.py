@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from eebench.cli.input import one_of, run_directory
+from eebench.cli.input import fail_if_broken, one_of, run_directory
 from eebench.cli.options import Json, Plugins, Results
 from eebench.errors import UserError
 from eebench.files import plain_values
@@ -58,6 +58,7 @@ def tune(
         )
         return
     registry = Registry.installed(plugin)
+    fail_if_broken(registry)
     found = choose(
         path,
         method,

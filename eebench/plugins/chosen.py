@@ -53,6 +53,11 @@ class Chosen:
             raise _no_option(name, self.knob, [*_options(type(self.method)), own.name])
         if self.pinned is not None and own.integer and self.pinned != int(self.pinned):
             raise UserError(f"method '{name}': {own.name}={self.pinned:g} is not a whole number")
+        if self.pinned is not None and own.always is not None:
+            low, high = sorted((own.never, own.always))
+            if not low <= self.pinned <= high:
+                words = f"{own.always:g} (everyone stops at the first exit) and {own.never:g} (nobody stops early)"
+                raise UserError(f"method '{name}': {own.name}={self.pinned:g} is not between {words}")
         return rule
 
 

@@ -159,6 +159,8 @@ class Registry:
             UserError: unknown method, option or value; a method twice; a method asked for that cannot be imported.
         """
         names = self._importable() if text.strip() == "all" else split_list(text)
+        if "all" in names:
+            raise UserError("'all' is every method already: name it alone, or name the methods")
         if not names:
             raise UserError("no method asked for; name one or more, or 'all'")
         chosen = [self._choose(name, blocks) for name in names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import os
 from pathlib import Path
 
 from eebench.errors import UserError
@@ -152,7 +153,7 @@ def write_method(name: str, folder: Path, *, one_file: bool) -> list[str]:
         "package": f"eebench_{name}",
     }
     target = folder / (f"{name}.py" if one_file else f"eebench-{words['dashed']}")
-    if target.exists():
+    if os.path.exists(target):
         raise UserError(f"{target} is there already")
     try:
         if one_file:

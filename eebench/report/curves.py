@@ -152,7 +152,7 @@ def _published(scene: Scene) -> list[Block]:
     claims = [
         (scene.record.labels[cell["method"]], claim)
         for cell in {cell["method"]: cell for cell in scene.record.cells}.values()
-        for claim in (cell.get("card") or {}).get("claims") or []
+        for claim in _listed((cell.get("card") or {}).get("claims"))
         if isinstance(claim, dict)
     ]
     if not claims:
@@ -163,6 +163,11 @@ def _published(scene: Scene) -> list[Block]:
     names = ["Method", *(heads.get(key, str(key).replace("_", " ")) for key in keys)]
     caption = "Published numbers, from the method cards: other data, backbones and recipes, so context, no comparison."
     return [Fold("What the papers report", [simple_table("published", caption, names, rows)])]
+
+
+def _listed(value: Any) -> list[Any]:
+    """A card is a stranger's: whatever is no list has no items."""
+    return value if isinstance(value, list) else []
 
 
 def _claim(key: str, claim: dict[str, Any]) -> str:

@@ -50,7 +50,7 @@ def timed_points(record: Record) -> pd.DataFrame:
     told = record.points[record.points["kind"] != "static"]
     points = pd.concat([*plain, static_points(record), told], ignore_index=True)
     block = pd.to_numeric(points["knob"], errors="coerce")
-    number = block.fillna(0).astype(int).astype(str)
+    number = block.where(np.isfinite(block), 0).astype(int).astype(str)  # a rule's knob may be infinite
     kind = points["kind"]
     points["path"] = np.select(
         [kind == "plain", kind == "static", kind == "fixed", kind == "dynamic"],

@@ -118,7 +118,7 @@ def _plain(sign: str) -> str:
 def bibtex(scene: Scene) -> str:
     """The papers of this run's methods, each once."""
     entries = [(cell.get("card") or {}).get("bibtex") for cell in scene.record.cells]
-    return "\n\n".join(dict.fromkeys(entry.strip() for entry in entries if entry)) + "\n"
+    return "\n\n".join(dict.fromkeys(entry.strip() for entry in entries if isinstance(entry, str) and entry)) + "\n"
 
 
 def paper_kit(scene: Scene, figures: Iterable[str], tables: Iterable[str]) -> Section:

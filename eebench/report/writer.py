@@ -15,6 +15,7 @@ from eebench.report.blocks import Explorer, Section
 from eebench.report.comparison import comparison
 from eebench.report.explorer import explorer_json
 from eebench.report.first import first_screen
+from eebench.report.folder import check_folder
 from eebench.report.frames import load
 from eebench.report.gallery import gallery, sheet
 from eebench.report.lines import Lines
@@ -29,7 +30,6 @@ from eebench.report.svg import dark, inline, save, save_pdf
 __all__ = ["check_folder", "render", "swap"]
 
 PAPER = (TEXT, COLUMN)
-_OURS = {"report.html", "report.md", "figures", "tables"}
 
 Draw = Callable[[Medium], Plot | None]
 
@@ -70,17 +70,6 @@ def render(run_dir: Path, out_dir: Path, *, samples: bool = True) -> dict[str, P
         shutil.rmtree(stage, ignore_errors=True)
     files = sorted(path for path in out_dir.rglob("*") if path.is_file())
     return {path.relative_to(out_dir).as_posix(): path for path in files}
-
-
-def check_folder(out_dir: Path) -> None:
-    """Refuse what the swap would destroy."""
-    if out_dir.exists() and not out_dir.is_dir():
-        raise UserError(f"report folder {out_dir} is a file")
-    foreign = sorted({path.name for path in out_dir.iterdir()} - _OURS) if out_dir.exists() else []
-    if foreign:
-        raise UserError(
-            f"report folder {out_dir} holds {foreign[0]}, which is no part of a report; choose another folder"
-        )
 
 
 def _build(scene: Scene, stage: Path) -> None:

@@ -72,6 +72,10 @@ def device_of(name: str) -> torch.device:
         raise UserError(f"--device: '{name}' is no device; use auto, cpu or cuda") from None
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"--device: eebench measures on cpu and cuda, not on {device.type}")
+    if device.type == "cpu" and device.index:
+        raise UserError(f"--device: '{name}': the processor is one device; use cpu")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("--device: there is no CUDA device here; use cpu")
+    if device.index is not None and device.type == "cuda" and device.index >= torch.cuda.device_count():
+        raise UserError(f"--device: '{name}': the CUDA devices here are 0 to {torch.cuda.device_count() - 1}")
     return device

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 
+from eebench.files import storage_trouble
 from eebench.progress import Reporter
 from eebench.runs.cell import Cell
 from eebench.runs.plan import Job, Made, Outcomes, Undone
@@ -14,7 +16,7 @@ from eebench.runs.tables import score_plain
 from eebench.runs.trials import recall
 from eebench.runs.workshop import Workshop
 
-__all__ = ["Maker", "line_of"]
+__all__ = ["Maker", "line_of", "undone"]
 
 
 class Maker:
@@ -43,7 +45,7 @@ class Maker:
         try:
             cell = self._make(job, before)
         except Exception as error:  # one cell's failure must not take the others' hours with it
-            return Undone(line_of(error), traceback.format_exc(), error)
+            return undone(error, self.store.path)
         notes = tuple(self.prepared.notes[said:])
         del self.prepared.notes[said:]
         return Made(cell, notes)
@@ -67,3 +69,15 @@ class Maker:
 def line_of(error: BaseException) -> str:
     """What went wrong, on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def undone(error: Exception, run: Path) -> Undone:
+    """A job that raised this; whether the job failed or the disk under the run.
+
+    Args:
+        error: caught.
+        run: the run's folder.
+    """
+    trouble = storage_trouble(error, run)
+    log = "".join(traceback.format_exception(error))
+    return Undone(line_of(error), log, error) if trouble is None else Undone(trouble, log, error, storage=True)

@@ -56,6 +56,7 @@ class Undone:
     reason: str  # one line
     log: str = ""  # what there is to read about it
     error: BaseException | None = None  # where it was raised in this process
+    storage: bool = False  # the disk failed, not the job: no other job would fare better
 
 
 Outcomes = Mapping[str, Made | Undone]

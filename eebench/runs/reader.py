@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass
 
 from eebench.plugins.chosen import Chosen
 from eebench.runs.cell import Cell
 from eebench.runs.choose import Chooser
 from eebench.runs.live import Live, compare_live, spread
-from eebench.runs.maker import line_of
+from eebench.runs.maker import undone
 from eebench.runs.plan import Job, Undone
 from eebench.runs.prepare import Prepared
 from eebench.runs.store import Store
@@ -50,7 +49,7 @@ class Reader:
         try:
             return self._read(settled(self._methods[job.label], self.prepared, self.store), cell, base)
         except Exception as error:  # one method's failure must not take the others' hours with it
-            return Undone(line_of(error), traceback.format_exc(), error)
+            return undone(error, self.store.path)
 
     def _read(self, chosen: Chosen, cell: Cell, base: Cell) -> MethodRead:
         spec, data = self.prepared.spec, self.prepared.data

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
+from eebench.errors import StorageError, UserError
+from eebench.files import storage_trouble
 from eebench.plugins.cards import read_card
 from eebench.plugins.chosen import Chosen
 from eebench.plugins.registry import Registry
@@ -15,38 +19,25 @@ from eebench.progress import Reporter
 from eebench.runs.beyond import beyond_rows
 from eebench.runs.cell import Cell
 from eebench.runs.choose import Chooser
-from eebench.runs.effort import training_row
 from eebench.runs.headlines import Seed, headline_rows, pair_rows, widen
 from eebench.runs.live import Live
+from eebench.runs.maker import line_of
+from eebench.runs.models import Model
 from eebench.runs.plan import Job, Made, Outcomes, Undone
 from eebench.runs.prepare import Prepared
 from eebench.runs.reader import MethodRead, chooser_of
 from eebench.runs.samples import sample_rows
 from eebench.runs.store import Store
-from eebench.runs.summaries import conformal_rows, summary_rows
 from eebench.runs.tables import Scored, frontier_of, score_plain, score_static
-from eebench.runs.timings import attach_speedups, expected_of, rounds_of, samples_of
+from eebench.runs.timings import attach_speedups, rounds_of, samples_of
 from eebench.runs.trials import Concluded, recall
-from eebench.runs.workshop import open_model, open_static
-from eebench.schema import STATIC, TABLES, static_path
-from eebench.timing.paths import Entrant, energy_rows, time_seed
+from eebench.schema import STATIC, TABLES
+from eebench.timing.paths import energy_rows, time_seed
 from eebench.timing.times import Times
 
 __all__ = ["Reading"]
 
-
-@dataclass
-class _Model:
-    """One trained model of a seed (or the static models, as one family) with its scores."""
-
-    scored: Scored
-    cell: Cell
-    chosen: Chosen | None = None
-    static: dict[int, Cell] = field(default_factory=dict)
-
-    def training_rows(self, samples: int) -> list[dict[str, Any]]:
-        """Rows of training.csv."""
-        return [training_row(cell, samples) for cell in self.static.values() or [self.cell]]
+Found = TypeVar("Found")
 
 
 class Reading:
@@ -112,15 +103,20 @@ class Reading:
         plain = score_plain(base, self.task, self.depth)
         self.reporter.say(f"backbone seed {seed}: test {self.task.metric} {plain.test('plain')[0].row['score']:.4f}")
         chooser = chooser_of(self.prepared, plain)
-        models = [_Model(plain, base)]
+        models = [Model(plain, base)]
         static = self._static(seed, base, plain, chooser)
         models += [] if static is None else [static]
         for chosen in self.prepared.methods:
             found = self._method(chosen, base, seed)
             models += [] if found is None else [found]
-        for name, rows in beyond_rows(self.prepared, models, self.store.path, self.reporter).items():
+        none: dict[str, list[dict[str, Any]]] = {}
+        besides = partial(beyond_rows, self.prepared, models, self.store.path, self.reporter)
+        for name, rows in self._if_possible("shift or slowdown", seed, besides, none).items():
             self.tables[name] += rows
-        self._tabulate(models, self._time(models, seed), seed)
+        times = self._time(models, seed)
+        for label, error in times.failed.items():
+            self._lost(label, seed, f"while it was timed: {line_of(error)}", error)
+        self._tabulate([model for model in models if model.scored.label not in times.failed], times, seed)
 
     def _plain_backbone(self, seed: int) -> Cell:
         job = next(job for job in self.jobs.values() if job.kind == "backbone" and job.seed == seed)
@@ -130,7 +126,7 @@ class Reading:
         self._note(job.label, seed, "done", cell=made.cell)
         return made.cell
 
-    def _static(self, seed: int, base: Cell, plain: Scored, chooser: Chooser) -> _Model | None:
+    def _static(self, seed: int, base: Cell, plain: Scored, chooser: Chooser) -> Model | None:
         """The smaller models of the same architecture, each trained alone."""
         cells = {}
         for job in self.jobs.values():
@@ -146,9 +142,9 @@ class Reading:
         if not cells:
             return None
         scored = score_static(cells, self.task, self.depth, plain, chooser, self.targets)
-        return _Model(scored, base, static=cells)
+        return Model(scored, base, static=cells)
 
-    def _method(self, chosen: Chosen, base: Cell, seed: int) -> _Model | None:
+    def _method(self, chosen: Chosen, base: Cell, seed: int) -> Model | None:
         """Score one method; a failure is recorded and the others go on."""
         label = chosen.label
         if label in self.prepared.skips:
@@ -175,37 +171,15 @@ class Reading:
                 f"{label} seed {seed}: no better than the majority class behind block{'s' * (len(dead) > 1)}"
                 f" {', '.join(map(str, dead))}; these exits anchor no comparison"
             )
-        return _Model(scored, cell, chosen=chosen)
+        return Model(scored, cell, chosen=chosen)
 
-    def _entrants(self, models: Sequence[_Model]) -> list[Entrant]:
-        """Who is timed, and on what."""
-        prepared = self.prepared
-        entrants = []
-        for model in models:
-            scored = model.scored
-            knobs = {c.target: float(c.test.knob or 0.0) for c in scored.chosen.get("dynamic", [])}
-            fixed = {c.target: int(c.test.knob or 0) for c in scored.chosen.get("fixed", [])}
-            if model.chosen is not None:
-                net, rule = open_model(prepared, model.cell, model.chosen.method), model.chosen.rule(self.task)
-                entrants.append(Entrant(scored.label, net, rule, knobs, fixed, expected=expected_of(scored)))
-            elif model.static:
-                expected = expected_of(scored)
-                entrants += [
-                    Entrant(STATIC, open_static(prepared, cell, blocks), None, {}, {}, static_path(blocks), expected)
-                    for blocks, cell in model.static.items()
-                ]
-            else:
-                entrants.append(Entrant(scored.label, open_model(prepared, model.cell, None), None, {}, {}))
-        return entrants
-
-    def _time(self, models: Sequence[_Model], seed: int) -> Times:
+    def _time(self, models: Sequence[Model], seed: int) -> Times:
         prepared, spec = self.prepared, self.spec
-        entrants = self._entrants(models)
+        entrants = [entrant for model in models for entrant in model.entrants(prepared)]
         if spec.energy:
-            test, largest = prepared.data.test, max(spec.latency_batch_sizes)
-            self.tables["energy"] += energy_rows(
-                entrants, test, device=prepared.device, batch_size=largest, seed=seed, reporter=self.reporter
-            )
+            test, size = prepared.data.test, max(spec.latency_batch_sizes)
+            work = partial(energy_rows, device=prepared.device, batch_size=size, seed=seed, reporter=self.reporter)
+            self.tables["energy"] += self._if_possible("energy", seed, lambda: work(entrants, test), [])
         if (self.store.path / f"latency-s{seed}.npz").exists():
             self.reporter.say(f"seed {seed}: timed again; these timings take the place of the record's")
         times = time_seed(
@@ -224,31 +198,59 @@ class Reading:
                 note["live"]["timed"] = times.live(note["label"])
         return times
 
-    def _tabulate(self, models: Sequence[_Model], times: Times, seed: int) -> None:
+    def _if_possible(self, what: str, seed: int, measure: Callable[[], Found], none: Found) -> Found:
+        """What is measured besides; nothing, and a note, where a method or a meter raised: it takes nothing along."""
+        try:
+            return measure()
+        except Exception as error:
+            if isinstance(error, UserError) or storage_trouble(error, self.store.path) is not None:
+                raise
+            note = f"no {what} of seed {seed}: measuring it raised {line_of(error)}"
+            self.prepared.notes.append(note)
+            self.reporter.say(note)
+            return none
+
+    def _tabulate(self, models: Sequence[Model], times: Times, seed: int) -> None:
         tables, plain = self.tables, models[0].scored
         frontier = frontier_of([pair for model in models for pair in model.scored.static_points()])
         assert frontier is not None, "the plain backbone is always on it"
+        told: list[Model] = []
         for model in models:
-            scored = model.scored
-            tables["curves"] += scored.curve_rows()
-            tables["exits"] += scored.exit_rows(model.cell.facts["params_exits"])
-            tables["shares"] += scored.share_rows()
-            tables["operating_points"] += scored.point_rows(plain, frontier)
-            tables["reliability"] += scored.reliability_rows()
-            tables["conformal"] += conformal_rows(scored)
-            tables["summary"] += summary_rows(scored, plain, frontier)
-            tables["training"] += model.training_rows(len(self.prepared.data.train))
-        self._seeds.append(Seed(seed, {model.scored.label: model.scored for model in models}))
+            try:
+                rows = model.rows(plain, frontier, len(self.prepared.data.train))
+            except Exception as error:  # one method's failure must not take the others' hours with it
+                if model.scored is plain:
+                    raise
+                self._lost(model.scored.label, seed, f"while its tables were made: {line_of(error)}", error)
+                continue
+            for name, some in rows.items():
+                tables[name] += some
+            told.append(model)
+        self._seeds.append(Seed(seed, {model.scored.label: model.scored for model in told}))
         widen(tables["operating_points"], self._seeds[-1], self.targets, self.spec.choose, self.spec.level)
         attach_speedups(tables["operating_points"], times, seed)
-        tables["latency"] += times.rows(seed)
+        labels = {model.scored.label for model in told}
+        tables["latency"] += [row for row in times.rows(seed) if row["method"] in labels]
         self.raw[f"latency-s{seed}"] = times.raw()
 
+    def _lost(self, label: str, seed: int, reason: str, error: BaseException) -> None:
+        """A model that was made, and failed behind its training: its note says so."""
+        for note in self.cells:
+            mine = note["label"] == label or (label == STATIC and note["label"].startswith(f"{STATIC}["))
+            if mine and note["seed"] == seed:
+                note |= {"status": "failed", "reason": reason, "live": None}
+        self._log(label, seed, reason, "".join(traceback.format_exception(error)))
+
     def _failed(self, label: str, seed: int, failure: Undone) -> None:
+        if failure.storage:
+            raise StorageError(failure.reason)
         self._note(label, seed, "failed", reason=failure.reason)
+        self._log(label, seed, failure.reason, failure.log)
+
+    def _log(self, label: str, seed: int, reason: str, text: str) -> None:
         log = self.store.path / f"failed-{self.prepared.cell_id(label, seed, '')}.log"
-        log.write_text(failure.log, encoding="utf-8")
-        self.reporter.say(f"{label} seed {seed}: FAILED, {failure.reason}; see {log}")
+        log.write_text(text, encoding="utf-8")
+        self.reporter.say(f"{label} seed {seed}: FAILED, {reason}; see {log}")
 
     def _note(
         self,

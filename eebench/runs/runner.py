@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from eebench.backbones.encoder import TextBackbone
-from eebench.errors import UserError
+from eebench.errors import StorageError, UserError
 from eebench.plugins.registry import Registry
 from eebench.plugins.trial import tried_registry
 from eebench.progress import Reporter
@@ -120,6 +120,7 @@ def execute(
     repair: bool = True,
     samples: bool = True,
     how: Execution | None = None,
+    ready: Callable[[str], None] = lambda name: None,
 ) -> Outcome:
     """Do everything a spec asks for, reusing finished cells, and write the run directory.
 
@@ -132,6 +133,7 @@ def execute(
         repair: set damaged cells aside and make them again, rather than refuse them.
         samples: keep a few test samples in the record for the report.
         how: in workers, as a rule, or in this process.
+        ready: called with the run's name before any work; may refuse it.
     """
     if results.exists() and not results.is_dir():
         raise UserError(f"output directory {results} is a file")
@@ -142,6 +144,7 @@ def execute(
         prepared = prepare(spec, registry)
         if prepared.spec.search is not None:
             check_search(prepared.methods)
+        ready(prepared.spec.run_name)
         store = Store(results, prepared.spec.run_name, repair=repair, say=reporter.say)
         store.check()
         memory = None if force else store.path / "threads.json"
@@ -195,8 +198,6 @@ def _execute(
         backbone.describe(store.path / ENCODER)
     store.publish(reading.tables, reading.raw, record)
     begun.unlink(missing_ok=True)
-    if "samples" not in reading.raw:  # nor may those of an earlier run stay
-        (store.path / "samples.npz").unlink(missing_ok=True)
     return Outcome(store.path, reading.cells)
 
 
@@ -226,6 +227,8 @@ class _Made:
         reused = isinstance(outcome, Made) and outcome.cell is not None and outcome.cell.reused
         reason = outcome.reason if isinstance(outcome, Undone) else None
         self.file.ended((job.kind, job.label, job.seed), reused=reused, reason=reason)
+        if isinstance(outcome, Undone) and outcome.storage:
+            raise StorageError(outcome.reason)
         if isinstance(outcome, Undone) and job.kind == "backbone":
             raise outcome.error or UserError(f"{job.title} failed: {outcome.reason}")
 

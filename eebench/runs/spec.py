@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,12 +85,14 @@ class RunSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     methods: tuple[str, ...] = _said(("all",), "Methods, with options: pabee[patience=3], lgvit.")
-    backbone: str = _said("vit_micro", "See 'eebench list backbones'.")
-    dataset: str = _said("mnist5k", "See 'eebench list datasets'.")
+    backbone: str = _said("vit_micro", "See 'eebench list backbones'.", min_length=1)
+    dataset: str = _said("mnist5k", "See 'eebench list datasets'.", min_length=1)
     seeds: tuple[int, ...] = _said((0,), "Training seeds.")
     budget: Literal["smoke", "quick", "standard", "paper", "none"] = _said("quick", "How long everything trains.")
     weights: str = _said(
-        "none", "none, timm, a .safetensors file or state dict, or METHOD:FILE as its authors published it."
+        "none",
+        "none, timm, a .safetensors file or state dict, or METHOD:FILE as its authors published it.",
+        min_length=1,
     )
     data_dir: str | None = _said(None, "Where the data set lies.")
     target: str | None = _said(None, "A numeric CSV column to predict instead of 'label'.")
@@ -97,8 +100,8 @@ class RunSpec(BaseModel):
         None, "What is done to training images at random, instead of the data set's default."
     )
     limit: int | None = _said(None, "Most training samples: a fixed choice, class by class.", ge=2)
-    image_size: int | None = _said(None, "Side of the input image in pixels.", gt=0)
-    patch_size: int | None = _said(None, "Side of a patch in pixels.", gt=0)
+    image_size: int | None = _said(None, "Side of the input image in pixels.", gt=0, le=2048)
+    patch_size: int | None = _said(None, "Side of a patch in pixels.", gt=0, le=2048)
     pool: Literal["auto", "cls", "mean"] = _said(
         "auto", "Text: what exits and classifier read: cls, mean, or what the checkpoint says (auto)."
     )
@@ -122,15 +125,18 @@ class RunSpec(BaseModel):
     level: float = _said(0.9, "Confidence of that bound.", gt=0.5, lt=1)
     static: tuple[float, ...] = _said((0.25, 0.5, 0.75, 1.0), "Depths of the smaller static models, as shares.")
     lr: float | None = _said(None, "Learning rate, instead of the default for the width.", gt=0, allow_inf_nan=False)
-    batch_size: int | None = _said(None, "Training batch size.", gt=0)
-    epochs: int | None = _said(None, "Passes over the data, instead of the budget's.", gt=0)
+    batch_size: int | None = _said(None, "Training batch size.", gt=0, le=1_000_000)
+    epochs: int | None = _said(None, "Passes over the data, instead of the budget's.", gt=0, le=100_000)
     search: int | None = _said(
-        None, "Trials a method of rates and loss weights, chosen on validation data (eebench[search]).", gt=0
+        None,
+        "Trials a method of rates and loss weights, chosen on validation data (eebench[search]).",
+        gt=0,
+        le=100_000,
     )
     device: str = _said("auto", "auto, cpu or cuda.")
     threads: int | None = _said(None, "CPU threads; recorded.", gt=0, le=1024)
     latency_batch_sizes: tuple[int, ...] = _said((1,), "Batch sizes to time.")
-    latency_samples: int | None = _said(None, "Test samples to time.", gt=0)
+    latency_samples: int | None = _said(None, "Test samples to time.", gt=0, le=1_000_000)
     latency_seconds: float | None = _said(
         None, "How long rounds of timing may go on while results are noisy.", ge=0, allow_inf_nan=False
     )
@@ -213,7 +219,7 @@ class RunSpec(BaseModel):
     def run_name(self) -> str:
         """Folder name of the run: readable first, then the hash that makes it unique."""
         clean = [part.rstrip("/").replace("\\", "/").rsplit("/", 1)[-1] for part in (self.dataset, self.backbone)]
-        words = "-".join([*(c.replace(":", "-") for c in clean), self.budget])
+        words = "-".join([*(re.sub(r"[^\w.+=-]", "-", part)[:60] for part in clean), self.budget])
         return f"{words}-{self.sha256[:8]}"
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from eebench.errors import UserError, shown
-from eebench.files import durable, write_json, write_table
+from eebench.errors import StorageError, UserError, shown
+from eebench.files import durable, storage_trouble, write_json, write_table
 from eebench.manifest import MANIFEST, DamagedError, faults_of_cell, faults_of_run, is_record_only, seal, sha256
 from eebench.record import RunRecord
 from eebench.schema import TABLES
@@ -25,6 +25,7 @@ __all__ = ["Store"]
 ABANDONED = 24 * 3600.0  # seconds: copying a cell takes minutes; what is older belongs to a run that was killed
 FORGOTTEN = 14 * 24 * 3600.0  # seconds: what is unfinished or set aside and nobody has looked at for so long
 UNFINISHED = ".unfinished-"
+BESIDE = ("encoder",)  # folders of a run that are read with its record
 STAGE = ".record-"
 ASIDE = ".set-aside"  # folder of a run: what was damaged
 LOCK = ".lock"
@@ -41,6 +42,7 @@ class Store:
 
     Raises:
         UserError: ``root`` is a file, or cannot be written to.
+        StorageError: the disk is full.
     """
 
     def __init__(
@@ -52,9 +54,13 @@ class Store:
         self.path = root / run
         try:
             (self.path / "cells").mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path):
-                pass
+            with tempfile.TemporaryFile(dir=self.path) as file:
+                file.write(bytes(1 << 16))
+                file.flush()
         except OSError as error:
+            trouble = storage_trouble(error, self.path) if self.path.is_dir() else None
+            if trouble is not None:
+                raise StorageError(trouble) from error
             raise UserError(f"output directory {root} cannot be written to: {error.strerror}") from None
         self._sweep()
 
@@ -218,6 +224,8 @@ class Store:
                 values: dict[str, Any] = dict(arrays)
                 np.savez_compressed(stage / f"{name}.npz", **values)
             checksums = {path.name: sha256(path) for path in sorted(stage.iterdir())}
+            beside = [path for name in BESIDE for path in sorted((self.path / name).rglob("*")) if path.is_file()]
+            checksums |= {path.relative_to(self.path).as_posix(): sha256(path) for path in beside}
             manifests = (f"cells/{cell.id}/{MANIFEST}" for cell in record.cells if cell.id is not None)
             checksums |= {name: sha256(self.path / name) for name in manifests}
             record = record.model_copy(update={"checksums": checksums})
@@ -228,6 +236,9 @@ class Store:
             last = ("run.json", MANIFEST)  # whoever is stopped between two of them leaves what does not fit together
             for name in [*sorted({path.name for path in stage.iterdir()} - {*last}), *last]:
                 os.replace(stage / name, self.path / name)
+            for old in [*self.path.glob("*.csv"), *self.path.glob("*.npz")]:
+                if old.name not in checksums:
+                    old.unlink()  # an earlier record's
             durable(self.path)
         finally:
             shutil.rmtree(stage, ignore_errors=True)

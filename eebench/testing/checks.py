@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -30,6 +31,10 @@ def contract(bench: Bench) -> str:
     silent = [name for name in options if name not in words]
     must(not silent, f"the class's docstring does not say what option '{silent[:1]}' does")
     must(bench.rule.knob.name not in options, f"'{bench.rule.knob.name}' is an option and the rule's knob")
+    knob = bench.rule.knob
+    for end in (knob.never, knob.always):
+        finite = end is None or math.isfinite(end)
+        must(finite, f"its knob may be {end}: give a finite number, tables and JSON have no other", type(bench.rule))
     must(len(bench.model.blocks) > 1, "there is no exit before the last block")
     phases = bench.phases()
     must(abs(sum(p.share for p in phases) - 1) < 1e-6, "the phases' shares do not sum to 1", bench.method.phases)

@@ -17,6 +17,7 @@ from eebench.data.base import Split
 from eebench.engine.model import EarlyExitModel
 from eebench.progress import Reporter
 from eebench.schema import BACKBONE, exit_path, fixed_path
+from eebench.timing.blame import ContenderError
 from eebench.timing.clocks import Clocks, Stopwatch
 from eebench.timing.energy import NvmlMeter, measure_energy
 from eebench.timing.readings import Timing
@@ -68,40 +69,70 @@ def time_seed(
     The sample sequence is drawn once, the same for everybody. Forced exits are timed on a quarter of the samples (they
     cost the same whatever the sample). The CPU is always timed; CUDA as well when it is the run's device. Rounds go on
     for the operating points at batch 1 whose speed-up could not be shown yet, and for the plain backbone beside them.
+
+    A method that raises is left out (``Times.failed``) and the others are timed from the start; what the plain backbone
+    raises is raised.
     """
     devices = [torch.device("cpu")] + ([device] if device.type == "cuda" else [])
     clocks = clocks or Clocks(torch.get_num_threads())
     times = Times(clocks.threads)
     order = np.random.default_rng(seed).permutation(len(split))
     for place in devices:
-        for entrant in entrants:
-            entrant.model.to(place)
-        contenders: list[Contender] = []
-        for batch_size in dict.fromkeys(min(size, len(order)) for size in batch_sizes):  # a split may be smaller
-            wanted = order[: max(samples, 4 * batch_size)]
-            whole = wanted[: len(wanted) // batch_size * batch_size]
-            batches = batches_of(entrants[0].model, split, whole, batch_size, place)
-            for entrant in entrants:
-                contenders += _contenders(entrant, place, batch_size, batches, times, clocks)
-        unique = {contender.twin: contender for contender in contenders}
-        judge = _Judge(contenders, list(unique), times)
-        load, started = machine.load(), clocks.wall()
-        with reporter.task(f"latency seed {seed} on {place.type}: {len(unique)} paths") as update:
-            timings = time_rounds(
-                list(unique.values()),
-                device=place,
-                rounds=rounds,
-                unsettled=judge.unsettled,
-                clocks=clocks,
-                progress=update,
-            )
-        judge.keep(timings)
-        times.facts.append(
-            {"seed": seed, "device": place.type, "threads": clocks.threads, "basis": times.basis(place.type, 1)}
-            | {"load_before": load, "load_after": machine.load(), "others_cores": list(clocks.others)}
-            | {"seconds": round((clocks.wall() - started) / 1e9, 1), "rounds": len(clocks.others)}
-        )
+        while True:
+            here = [entrant for entrant in entrants if entrant.label not in times.failed]
+            try:
+                _time_on(place, here, split, order, samples, rounds, batch_sizes, reporter, seed, clocks, times)
+                break
+            except ContenderError as error:
+                label, cause = error.key[0], error.__cause__
+                if label == BACKBONE or cause is None:
+                    raise
+                times.leave_out(label, cause)
+                reporter.say(f"{label} seed {seed}: {error.key[4]} raised while it was timed; the others start again")
     return times
+
+
+def _time_on(
+    place: torch.device,
+    entrants: list[Entrant],
+    split: Split,
+    order: np.ndarray,
+    samples: int,
+    rounds: Rounds,
+    batch_sizes: tuple[int, ...],
+    reporter: Reporter,
+    seed: int,
+    clocks: Clocks,
+    times: Times,
+) -> None:
+    """Time everybody on one device."""
+    for entrant in entrants:
+        entrant.model.to(place)
+    contenders: list[Contender] = []
+    for batch_size in dict.fromkeys(min(size, len(order)) for size in batch_sizes):  # a split may be smaller
+        wanted = order[: max(samples, 4 * batch_size)]
+        whole = wanted[: len(wanted) // batch_size * batch_size]
+        batches = batches_of(entrants[0].model, split, whole, batch_size, place)
+        for entrant in entrants:
+            contenders += _contenders(entrant, place, batch_size, batches, times, clocks)
+    unique = {contender.twin: contender for contender in contenders}
+    judge = _Judge(contenders, list(unique), times)
+    load, started = machine.load(), clocks.wall()
+    with reporter.task(f"latency seed {seed} on {place.type}: {len(unique)} paths") as update:
+        timings = time_rounds(
+            list(unique.values()),
+            device=place,
+            rounds=rounds,
+            unsettled=judge.unsettled,
+            clocks=clocks,
+            progress=update,
+        )
+    judge.keep(timings)
+    times.facts.append(
+        {"seed": seed, "device": place.type, "threads": clocks.threads, "basis": times.basis(place.type, 1)}
+        | {"load_before": load, "load_after": machine.load(), "others_cores": list(clocks.others)}
+        | {"seconds": round((clocks.wall() - started) / 1e9, 1), "rounds": len(clocks.others)}
+    )
 
 
 class _Judge:

@@ -22,6 +22,7 @@ import torch
 
 from eebench.api import Inputs
 from eebench.engine.model import Decision
+from eebench.timing.blame import Key, blamed
 from eebench.timing.clocks import Clocks, Stopwatch
 from eebench.timing.readings import Timing, parted
 
@@ -30,9 +31,6 @@ __all__ = ["TURN", "Contender", "Key", "Rounds", "answers_of", "time_rounds"]
 AGAIN = 2  # times that interrupted work is run again at once
 SLICE_MS = 3.0  # about what a scheduler gives a process before it looks for another
 TURN = 8  # batches a contender runs before it is the next one's turn
-
-Key = tuple[str, str, str, int, str]
-"""Method, device, scenario, batch size, path: what names a row of latency.csv."""
 
 Run = Callable[[Inputs, torch.Tensor], object]
 
@@ -112,6 +110,9 @@ def time_rounds(
 
     Returns:
         One Timing a contender, in order; who settled earlier has fewer rounds, the first ones.
+
+    Raises:
+        ContenderError: a contender raised.
     """
     clocks = clocks or Clocks(torch.get_num_threads())
     work = _Work(contenders, device, clocks)
@@ -151,10 +152,11 @@ class _Work:
 
     def warm_up(self, batches: int) -> None:
         for contender, kept in zip(self.contenders, self.kept, strict=True):
-            for turn in range(batches):
-                contender.run(*contender.batches[turn % len(contender.batches)])
-            if self.cuda:
-                kept.syncs = _count_syncs(contender)
+            with blamed(contender.key):
+                for turn in range(batches):
+                    contender.run(*contender.batches[turn % len(contender.batches)])
+                if self.cuda:
+                    kept.syncs = _count_syncs(contender)
 
     def begin_round(self, going: Collection[int]) -> None:
         for i in going:
@@ -164,8 +166,9 @@ class _Work:
     def turn(self, i: int, some: range) -> None:
         """A few batches of one contender, one more before them that is not timed: weights and code come back."""
         contender, kept = self.contenders[i], self.kept[i]
-        contender.run(*contender.batches[some.start])
-        results = [self._one(contender, kept, *contender.batches[j]) for j in some]
+        with blamed(contender.key):
+            contender.run(*contender.batches[some.start])
+            results = [self._one(contender, kept, *contender.batches[j]) for j in some]
         for back, (result, decided) in enumerate(results, -len(some)):  # now: nothing stands between two readings
             if isinstance(result, Decision):
                 self._look(kept, result, None if contender.stopwatch is None else decided, back)

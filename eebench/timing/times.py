@@ -64,6 +64,15 @@ class Times:
     expected: dict[Key, Expected] = field(default_factory=dict)
     ids: dict[Key, np.ndarray] = field(default_factory=dict)  # (batches, size) rows of the split that were timed
     facts: list[dict[str, Any]] = field(default_factory=list)  # how it was on each device, for the record
+    failed: dict[str, BaseException] = field(default_factory=dict)  # what methods raised while they were timed
+
+    def leave_out(self, label: str, error: BaseException) -> None:
+        """Drop everything of a method that raised."""
+        self.failed[label] = error
+        of_each: tuple[dict[Key, Any], ...] = (self.timings, self.knobs, self.expected, self.ids)
+        for values in of_each:
+            for key in [key for key in values if key[0] == label]:
+                del values[key]
 
     def basis(self, device: str, batch_size: int) -> str:
         """``cpu`` where others' work is in any wall-clock time of these paths and CPU time can stand in, else ``wall``.

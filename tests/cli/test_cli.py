@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 import typer
-from safetensors.torch import save_file
 
 from eebench.cli import main
 from eebench.cli.input import numbers
@@ -53,108 +52,13 @@ def listing(folder):
 
 # --- bad input -------------------------------------------------------------------------------------------------------
 
-BAD = {  # what is typed → what is said
-    "import nowhere": "there is no folder nowhere",
-    "import . --choose best": "--choose: 'best' is not one of upper, naive",
-    "import . --targets ms_3": "holds no card.json",
-    "import . --beside nowhere": "no run at nowhere",
-    "export-predictions nowhere out": "no run at nowhere",
-    "reproduce pabe": "no published cell of 'pabe'; did you mean 'pabee'?",
-    "reproduce --file nowhere": "there is no file nowhere",
-    "submit nowhere out --by me": "no run at nowhere",
-    "verify nowhere": "there is no folder nowhere",
-    "leaderboard .": "holds no submission",
-    "run --methods pabe": "unknown method 'pabe'; did you mean 'pabee'?",
-    "run --methods ''": "--methods: must not be empty",
-    "run --methods pabee,pabee": "twice",
-    "run --methods pabee[bloks=3]": "has no option 'bloks'; did you mean 'blocks'?",
-    "run --methods pabee[patience=x]": "as its rule's knob x is no number",
-    "run --methods pabee[last=first]": "option last=first is not valid",
-    "run --methods pabee[blocks=12]": "blocks=12",
-    "run --methods pabee[patience=3": "closing bracket is missing",
-    "run --methods pabee --backbone vit_bb": "unknown backbone 'vit_bb'; did you mean 'vit_b'?",
-    "run --methods pabee --dataset digitz": "unknown data set 'digitz'; did you mean 'digits'?",
-    "run --methods pabee --dataset folder:nowhere": "'nowhere' does not exist",
-    "run --methods pabee --dataset csv:nowhere": "'nowhere' does not exist",
-    "run --methods pabee --dataset cifar10 --data-dir nowhere": "'nowhere' does not exist",
-    "run --methods pabee --dataset mnist": "mnist",
-    "run --methods pabee --thresholds ''": "--thresholds: empty",
-    "run --methods pabee --thresholds ,": "--thresholds: empty",
-    "run --methods pabee --thresholds 0.5,high": "--thresholds: '0.5,high' is not a list of numbers",
-    "run --methods pabee --thresholds nan": "--thresholds: must be finite",
-    "run --methods pabee --seeds one": "--seeds: 'one' is not a list of whole numbers",
-    "run --methods pabee --seeds 0.5": "--seeds: '0.5' is not a list of whole numbers",
-    "run --methods pabee --seeds ''": "--seeds: empty",
-    "run --methods pabee --seeds 0,0": "--seeds: names something twice",
-    "run --methods pabee --seeds -1": "--seeds: must not be negative",
-    "run --methods pabee --budget huge": "--budget: 'huge' is not one of smoke, quick, standard, paper",
-    "run --methods pabee --budget smokee": "did you mean 'smoke'?",
-    "run --methods pabee --epochs 0": "--epochs",
-    "run --methods pabee --lr nan": "--lr",
-    "run --methods pabee --batch-size 0": "--batch-size",
-    "run --methods pabee --threads 0": "--threads",
-    "run --methods pabee --latency-batch-sizes 0": "--latency-batch-sizes: must be at least 1",
-    "run --methods pabee --device abacus": "'abacus' is no device",
-    "run --methods pabee --image-size 9": "9x9 pixels are no whole number of 7x7 patches",
-    "run --methods pabee --image-size small": "--image-size",
-    "run --methods pabee --target price": "--target",
-    "run --methods pabee --weights nowhere.safetensors": "no weights file 'nowhere.safetensors'",
-    "run --methods pabee --weights words.safetensors": "not a safetensors file",
-    "run --methods pabee --weights short.safetensors": "cut short",
-    "run --methods pabee --weights misfit.safetensors": "149 missing (cls_token, pos_embed",
-    "run --methods pabee --weights bent.safetensors": "(patch_embed.proj.weight 32x1x7x7 against 64x1x7x7",
-    "run --methods pabee --results file": "--results: file is a file",
-    "run --methods pabee --reports file": "--reports: file is a file",
-    "run --methods pabee --results file/below": "--results: file/below cannot be written to",
-    "run --methods pabee --plugin nowhere.py": "plugin file nowhere.py does not exist",
-    "run --plugin bad.py": "plugin bad.py cannot be imported: ModuleNotFoundError: No module named 'no_such_library'",
-    "run --methods mine --plugin bad.py": "mine",
-    "run --methdos pabee": "--methdos",
-    "run pabee": "unexpected extra argument",
-    "report nowhere": "no run at nowhere (no run.json)",
-    "cost --methods pabe": "did you mean 'pabee'?",
-    "cost --methods pabee --backbone vit_bb": "did you mean 'vit_b'?",
-    "cost --methods pabee --classes 0": "--classes",
-    "cost --methods pabee --classes many": "--classes",
-    "cost --methods pabee --backbone vit_micro --patch-size 5": "no whole number of 5x5 patches",
-    "cost --plugin bad.py": "plugin bad.py cannot be imported",
-    "list method": "list: 'method' is not one of methods, backbones, datasets; did you mean 'methods'?",
-    "list": "'what'",
-    "show pabe": "did you mean 'pabee'?",
-    "show": "'method'",
-    "rnu": "rnu",
-}  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def mishaps(tmp_path_factory):
-    """A folder with what bad input needs."""
+    """A folder with a plugin that cannot be imported; the whole catalogue of bad input is in test_catalogue.py."""
     folder = tmp_path_factory.mktemp("mishaps")
-    (folder / "file").write_text("mine")
     (folder / "bad.py").write_text("import no_such_library")
-    (folder / "words.safetensors").write_text("these are words, not weights")
-    save_file({"patch_embed.proj.weight": torch.zeros(64, 1, 2, 2)}, folder / "misfit.safetensors")
-    (folder / "short.safetensors").write_bytes((folder / "misfit.safetensors").read_bytes()[:-100])
-    from eebench.backbones import create
-
-    state = dict(create("vit_micro", outputs=10, channels=1).net.state_dict())
-    save_file({**state, "patch_embed.proj.weight": torch.zeros(32, 1, 7, 7)}, folder / "bent.safetensors")
     return folder
-
-
-@pytest.mark.parametrize("line", BAD)
-def test_bad_input_is_one_line_and_status_2(line, eebench, mishaps, monkeypatch):
-    monkeypatch.chdir(mishaps)
-    before = listing(mishaps)
-    status, out, err = eebench(line)
-    assert status == 2
-    assert out == ""
-    assert err.startswith("error: ")
-    assert err.endswith("\n")
-    assert err.count("\n") == 1
-    assert BAD[line] in err
-    assert "Traceback" not in err
-    assert [name for name in listing(mishaps) if "__pycache__" not in name] == before
 
 
 def test_a_folder_that_may_not_be_written_to(eebench, here, monkeypatch):

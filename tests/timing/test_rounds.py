@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from eebench.engine.model import Decision
+from eebench.timing.blame import ContenderError
 from eebench.timing.clocks import Stopwatch
 from eebench.timing.rounds import Contender, Rounds, time_rounds
 from tests.timing.fake import FakeClocks
@@ -190,8 +191,9 @@ def test_garbage_is_collected_again_after_a_mishap(clocks):
         raise RuntimeError
 
     contender = Contender(("a", "cpu", "single", 1, "plain"), run, [(torch.zeros(1), torch.zeros(1))], "a")
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ContenderError, match="a on path plain") as caught:
         once([contender], clocks)
+    assert isinstance(caught.value.__cause__, RuntimeError)
     assert gc.isenabled()
 
 
