@@ -105,7 +105,9 @@ class CellFacts(_Facts):
     @classmethod
     def _inside(cls, value: str | None) -> str | None:
         """A folder of the run's own, whoever wrote run.json: nothing is read from elsewhere."""
-        if value is not None and (value != PurePath(value).name or value.startswith(".") or not value.isprintable()):
+        if value is not None and (
+            not value or value != PurePath(value).name or value.startswith(".") or not value.isprintable()
+        ):
             raise ValueError("is no name of a cell's folder")
         return value
 

@@ -43,7 +43,9 @@ class Target:
         match = _PATTERN.fullmatch(name)
         if match is None or not math.isfinite(float(match[2])):
             raise UserError(f"--targets: '{name}' is no target; write drop_1 (points), macs_50 (per cent) or ms_2.5")
-        kind, value = match[1], float(match[2])
+        kind, value = match[1], float(f"{float(match[2]):g}")  # as its name will have it
+        if value > 0 and not 1e-4 <= value < 1e6:
+            raise UserError(f"--targets: '{name}' lies beyond what a name can say, 0.0001 to 999999")
         if value <= 0 or (kind == "drop" and value >= 100):
             raise UserError(f"--targets: '{name}' leaves nothing to choose; its number must lie above 0")
         return cls(kind, value)  # type: ignore[arg-type]
