@@ -20,7 +20,7 @@ from eebench.runs.maker import line_of
 from eebench.runs.plan import Job, Made, Undone, make_plan
 from eebench.runs.prepare import Prepared, prepare
 from eebench.runs.reader import MethodRead, chooser_of
-from eebench.runs.reading import Reading, _Model
+from eebench.runs.reading import Model, Reading
 from eebench.runs.record import run_record
 from eebench.runs.spec import RunSpec
 from eebench.runs.store import Store
@@ -142,7 +142,7 @@ class _Replay:
 class _SoFar(Reading):
     """Reads what is there: nothing is run, and what is not made is no failure."""
 
-    def _time(self, models: Sequence[_Model], seed: int) -> Times:
+    def _time(self, models: Sequence[Model], seed: int) -> Times:
         return Times(0)
 
     def _failed(self, label: str, seed: int, failure: Undone) -> None:
