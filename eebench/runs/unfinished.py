@@ -17,10 +17,11 @@ from eebench.runs.cell import Cell
 from eebench.runs.fingerprint import method_sha256
 from eebench.runs.live import Live
 from eebench.runs.maker import line_of
+from eebench.runs.models import Model
 from eebench.runs.plan import Job, Made, Undone, make_plan
 from eebench.runs.prepare import Prepared, prepare
 from eebench.runs.reader import MethodRead, chooser_of
-from eebench.runs.reading import Model, Reading
+from eebench.runs.reading import Reading
 from eebench.runs.record import run_record
 from eebench.runs.spec import RunSpec
 from eebench.runs.store import Store
