@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tests import claims_text
+from tests import claims_text, search_text
 
 __all__ = ["BEGIN", "END", "Reference", "between", "card_paragraph", "readme_block"]
 
@@ -99,12 +99,11 @@ def signed(value: float) -> str:
 
 
 def ranged(found: tuple[float, float, float] | None, factor: float, *, sign: bool) -> str:
-    """``value [low, high]``; the lower end of a speed-up, which is a ratio, is written as 0 where it lies below."""
+    """``value [low, high]``."""
     if found is None:
         return "–"
     write = signed if sign else "{:.2f}".format
     value, low, high = (factor * x for x in found)
-    low = low if sign else max(low, 0.0)
     return f"{write(value)} [{write(low)}, {write(high)}]"
 
 
@@ -133,6 +132,13 @@ def readme_block(ref: Reference) -> str:
         f" {data['n_test']} test samples, seeds {', '.join(map(str, ref.run['spec']['seeds']))}."
     )
     dagger = "† validation data vouch for no knob value in every seed; the nearest is shown."
+    searched = ref.run["spec"].get("search")
+    if searched:
+        head += (
+            f" Each method has the best of {searched} trials of its rates and loss weights on seed"
+            f" {ref.run['spec']['seeds'][0]}'s validation data, the first being the common recipe; the plain backbone"
+            " and the static models have the common recipe."
+        )
     return "\n".join([head, "", *lines, "", dagger, "", *findings(ref)])
 
 
@@ -141,9 +147,22 @@ def findings(ref: Reference) -> list[str]:
     over = {method: ref.measure(method, "over_frontier") for method in ref.methods if method != "static"}
     above = [ref.label(m) for m, found in over.items() if found is not None and found[1] > 0]
     below = {m: found for m, found in over.items() if found is not None and found[2] < 0}
-    least, most = (f"{-100 * pick(found[0] for found in below.values()):.1f}" for pick in (max, min))
+    worse = "none is clearly below"
+    if below:
+        least, most = (f"{-100 * pick(found[0] for found in below.values()):.1f}" for pick in (max, min))
+        named = ", ".join(map(ref.label, below))
+        worse = f"{len(below)} of {len(over)} ({named}) are clearly below, by {least} to {most} points"
     clearly = f"only {', '.join(above)} clearly above" if above else "no method clearly above"
-    named = ", ".join(ref.label(m) for m in below)
+    ahead = max(over, key=lambda m: -1.0 if over[m] is None else over[m][0])
+    advice = "On this task: shorten the network."
+    if above:
+        advice = f"On this task: {' or '.join(above)}."
+    elif over[ahead] is not None and over[ahead][0] > 0:
+        lead, speed = ref.measure(ahead, "over_frontier"), ref.measure(ahead, "speedup_macs")
+        advice = (
+            f"The best of them, {ref.label(ahead)}, has {ranged(lead, 100, sign=True)} points over it at"
+            f" {ranged(speed, 1, sign=False)} times fewer MACs: it cannot be told from shortening the network here."
+        )
     rows = ref._chosen("static")
     small = rows[rows["knob"] == rows["knob"].min()]
     scores = " and ".join(f"{100 * score:.1f}" for score in small["score"])
@@ -155,10 +174,10 @@ def findings(ref: Reference) -> list[str]:
         kept.append(100 * mine["speedup_cpu"].mean() / mine["speedup_macs"].mean())
     worst, best = min(random, key=random.__getitem__), max(random, key=random.__getitem__)
     first = (
-        f"- **Against static models there is {clearly}**; {len(below)} of {len(over)} ({named}) are clearly below, by"
-        f" {least} to {most} points. In {len(small)} of {len(rows)} seeds what validation data choose is a"
-        f" {int(small['knob'].iloc[0])}-block model trained alone: {small['speedup_macs'].mean():.2f} times fewer MACs,"
-        f" {small['speedup_cpu'].mean():.2f} times faster, {scores} %. On this task: shorten the network."
+        f"- **Against static models there is {clearly}**; {worse}. In {len(small)} of {len(rows)} seeds what validation"
+        f" data choose is a {int(small['knob'].iloc[0])}-block model trained alone:"
+        f" {small['speedup_macs'].mean():.2f} times fewer MACs, {small['speedup_cpu'].mean():.2f} times faster,"
+        f" {scores} %. {advice}"
     )
     second = (
         f"- Deciding per sample is worth {random[worst]:+.1f} ({ref.label(worst)}) to {random[best]:+.1f} points"
@@ -203,6 +222,7 @@ def main() -> None:
         text = path.read_text(encoding="utf-8")
         start, end = text.index(BEGIN), text.index(END)
         path.write_text("\n".join([text[:start] + BEGIN, block, text[end:]]), encoding="utf-8")
+    search_text.PAGE.write_text(search_text.search_page(), encoding="utf-8")
     claims_text.main()
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from eebench.record import read_record
 from tests.reference_text import REFERENCE, Reference, between, card_paragraph, readme_block
+from tests.search_text import PAGE, search_page
 
 ROOT = Path(__file__).parents[1]
 CARDS = sorted(p.parent.name for p in (ROOT / "methods").glob("*/README.md"))
@@ -30,7 +31,9 @@ def test_a_card_says_what_the_record_says(ref, method):
     assert between(text) == card_paragraph(ref, method)
 
 
-@pytest.mark.parametrize("folder", sorted(p for p in (ROOT / "results" / "reference").iterdir() if p.is_dir()))
+@pytest.mark.parametrize(
+    "folder", sorted(p for p in (ROOT / "results" / "reference").iterdir() if (p / "run.json").exists())
+)
 def test_a_reference_record_is_whole_and_its_report_is_its_own(folder):
     record = read_record(folder)
     assert {cell.status for cell in record.cells} <= {"done", "skipped"}
@@ -39,6 +42,10 @@ def test_a_reference_record_is_whole_and_its_report_is_its_own(folder):
     points = pd.read_csv(folder / "operating_points.csv")
     assert points.equals(pd.read_csv(report / "tables" / "operating_points.csv"))
     assert record.run in (report / "report.md").read_text(encoding="utf-8").replace("\\_", "_")
+
+
+def test_the_page_of_the_search_is_the_record():
+    assert PAGE.read_text(encoding="utf-8") == search_page()
 
 
 def test_no_exit_of_the_reference_is_at_chance():
