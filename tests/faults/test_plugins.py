@@ -53,7 +53,7 @@ TRAINING = {  # what a loss does, and the reason the record gives; None: the cel
     "os.chdir('/')": None,
     "torch.set_num_threads(7)": None,
     "torch.set_default_dtype(torch.float64)": "",  # its own loss may fail of it, or not
-    "os.close(1)": None,
+    "os.close(1)": "",  # whatever opens a file next gets that descriptor: it may fail of it, or not
     "print('x' * 100000)": None,
     "threading.Thread(target=time.sleep, args=(3600,)).start()": None,
     "[time.sleep(1) for _ in iter(int, 1)]": "it took longer than --cell-timeout 40 s",
