@@ -205,7 +205,7 @@ _RUN = {  # behind "run -m pabee "
     "--plugin words.txt": "words.txt",
     "--plugin reserved.py": "backbone",
     "--plugin taken.py": "pabee",
-    "--plugin {long}.py": "plugin file",
+    "--plugin {long}.py": "is a longer name than the file system takes",
     # unknown
     "--metods pabee": "--metods",
     "--no-reppair": "--no-reppair",
@@ -272,7 +272,7 @@ _OTHERS = {
     "report ''": "no run",
     "report nowhere": "no run at nowhere (no run.json)",
     "report file": "no run at file (no run.json)",
-    "report {long}": "no run at",
+    "report {long}": "is a longer name than the file system takes",
     "report emptyfolder": "no run at emptyfolder (no run.json)",
     "report {run} --reports file": "--reports: file is a file",
     "report {run} --reports ''": "--reports",

@@ -62,9 +62,7 @@ def again(spec, plugin, results, **options):
     """The same command once more; what it said."""
     reporter = Reporter(quiet=True)
     options.setdefault("how", Execution(in_process=True))  # no process to start: seconds for a test
-    outcome = execute(
-        spec, Registry.installed([plugin]), results, reporter=reporter, how=Execution(in_process=True), **options
-    )
+    outcome = execute(spec, Registry.installed([plugin]), results, reporter=reporter, **options)
     return outcome, reporter.lines
 
 
