@@ -139,8 +139,9 @@ def values(smoke):
 def test_a_record_is_read_or_refused_and_never_leads_out_of_its_folder(values, tmp_path, data):
     spoilt = json.loads(json.dumps(values))
     spoilt[data.draw(st.sampled_from(sorted(spoilt)))] = data.draw(JSON)
-    if data.draw(st.booleans()) and isinstance(spoilt["cells"], list) and spoilt["cells"]:
-        spoilt["cells"][0]["id"] = data.draw(st.text(alphabet="./\\ab\0", max_size=8))
+    cells = spoilt["cells"]
+    if data.draw(st.booleans()) and isinstance(cells, list) and cells and isinstance(cells[0], dict):
+        cells[0]["id"] = data.draw(st.text(alphabet="./\\ab\0", max_size=8))
     (tmp_path / "run.json").write_text(json.dumps(spoilt))
     record = refused(read_record, tmp_path)
     if record is not None:
