@@ -261,7 +261,7 @@ def test_a_plugin_file_brings_data_sets_and_may_bring_nothing_else(tmp_path):
     assert len(data.load("shapes:16", plugins=[path]).test) == 12
     methods = Methods.installed([path])
     assert not methods.broken
-    assert methods.files == [path]
+    assert methods.plugins == [path]
     with pytest.raises(UserError, match="unknown data set 'shapes:8'"):
         data.check("shapes:8")
 
