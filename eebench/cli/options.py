@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from eebench.runs.spec import RunSpec
 
 __all__ = [
     "Augment",
@@ -20,6 +22,7 @@ __all__ = [
     "Pool",
     "Reports",
     "Results",
+    "field",
 ]
 
 
@@ -32,6 +35,17 @@ def folder(text: str | Path) -> Path:
     return Path(text)
 
 
+def field(name: str, *flags: str, form: str = "") -> Any:
+    """The option for a field of a run's spec, which says what it means.
+
+    Args:
+        name: of the field.
+        flags: as typed, where they are not the parameter's own name.
+        form: how its value is typed, where that is not plain.
+    """
+    return typer.Option(*flags, help=" ".join([RunSpec.model_fields[name].description or "", form]).rstrip())
+
+
 Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="A Python file with methods, backbones or data sets; repeatable."),
@@ -40,8 +54,8 @@ Methods = Annotated[
     list[str] | None,
     typer.Option("--methods", "-m", help="Comma-separated, with options: 'pabee[patience=3],lgvit'; repeatable. [all]"),
 ]
-BackboneName = Annotated[str, typer.Option("--backbone", "-b", help="See 'eebench list backbones'.")]
-DatasetName = Annotated[str, typer.Option("--dataset", "-d", help="See 'eebench list datasets'.")]
+BackboneName = Annotated[str, field("backbone", "--backbone", "-b")]
+DatasetName = Annotated[str, field("dataset", "--dataset", "-d")]
 LARGEST = 2048  # pixels a side: 16,384 patches of 16 pixels, whose attention alone takes a gigabyte a head and image
 ImageSize = Annotated[int | None, typer.Option(min=1, max=LARGEST, help="Side of the input image in pixels.")]
 PatchSize = Annotated[int | None, typer.Option(min=1, max=LARGEST, help="Side of a patch in pixels.")]

@@ -20,6 +20,7 @@ from eebench.cli.options import (
     Pool,
     Reports,
     Results,
+    field,
 )
 from eebench.cli.report import render_and_print
 from eebench.errors import UserError
@@ -34,68 +35,36 @@ def run(
     methods: Methods = None,
     backbone: BackboneName = "vit_micro",
     dataset: DatasetName = "mnist5k",
-    seeds: Annotated[str, typer.Option(help="Training seeds: 0,1,2 or 0-2.")] = "0",
-    budget: Annotated[str, typer.Option(help="smoke, quick, standard or paper.")] = "quick",
-    weights: Annotated[str, typer.Option(help="none, timm, or a .safetensors file or state dict.")] = "none",
-    data_dir: Annotated[Path | None, typer.Option(help="Where the data set lies.")] = None,
-    target: Annotated[str | None, typer.Option(help="A numeric CSV column to predict instead of 'label'.")] = None,
+    seeds: Annotated[str, field("seeds", form="0,1,2 or 0-2.")] = "0",
+    budget: Annotated[str, field("budget", form="smoke, quick, standard, paper or none.")] = "quick",
+    weights: Annotated[str, field("weights")] = "none",
+    data_dir: Annotated[Path | None, field("data_dir")] = None,
+    target: Annotated[str | None, field("target")] = None,
     augment: Augment = None,
     limit: Limit = None,
     image_size: ImageSize = None,
     patch_size: PatchSize = None,
     pool: Pool = "auto",
-    max_length: Annotated[
-        int | None, typer.Option(help="Text: truncate to this many tokens instead of as many as the backbone takes.")
-    ] = None,
-    thresholds: Annotated[
-        str | None,
-        typer.Option(
-            help="Comma-separated knob values to replay instead of each rule's own grid (not for whole-number knobs)."
-        ),
-    ] = None,
-    match_exits: Annotated[
-        str | None,
-        typer.Option(help="Blocks behind which every method gets its exits, as far as it can be told: 3+6+9."),
-    ] = None,
-    targets: Annotated[
-        str | None, typer.Option(help="What knobs are chosen for: drop_1 (points), macs_50 (per cent), ms_2.5.")
-    ] = None,
-    choose: Annotated[
-        str, typer.Option(help="How a drop is judged: upper (its upper confidence bound) or naive (the drop seen).")
-    ] = "upper",
-    level: Annotated[float, typer.Option(help="Confidence of that bound.")] = 0.9,
-    static: Annotated[
-        str | None,
-        typer.Option(help="Depths of the smaller static models, as shares: 0.25,0.5,0.75,1."),
-    ] = None,
+    max_length: Annotated[int | None, field("max_length")] = None,
+    thresholds: Annotated[str | None, field("thresholds", form="0.5,0.8,0.95.")] = None,
+    match_exits: Annotated[str | None, field("match_exits", form="3+6+9.")] = None,
+    targets: Annotated[str | None, field("targets")] = None,
+    choose: Annotated[str, field("choose")] = "upper",
+    level: Annotated[float, field("level")] = 0.9,
+    static: Annotated[str | None, field("static", form="0.25,0.5,0.75,1.")] = None,
     no_static: Annotated[bool, typer.Option("--no-static", help="Train no smaller static models.")] = False,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data, instead of the budget's.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate, instead of the default for the width.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Training batch size.")] = None,
-    search: Annotated[
-        int | None,
-        typer.Option(help="Trials a method of rates and loss weights, chosen on validation data (eebench[search])."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="CPU threads; recorded.")] = None,
-    latency_batch_sizes: Annotated[str, typer.Option(help="Batch sizes to time.")] = "1",
-    latency_samples: Annotated[int | None, typer.Option(help="Test samples to time.")] = None,
-    latency_seconds: Annotated[
-        float | None, typer.Option(help="How long rounds of timing may go on while results are noisy.")
-    ] = None,
-    energy: Annotated[
-        bool, typer.Option("--energy", help="Joules a sample as well (NVIDIA GPU, eebench[energy]).")
-    ] = False,
-    shift: Annotated[
-        bool,
-        typer.Option(
-            "--shift", help="Read operating points under corruptions of the test split too: images, or typos."
-        ),
-    ] = False,
-    slowdown: Annotated[
-        bool,
-        typer.Option("--slowdown", help="Probe methods with noise that pushes samples to late exits too (images)."),
-    ] = False,
+    epochs: Annotated[int | None, field("epochs")] = None,
+    lr: Annotated[float | None, field("lr")] = None,
+    batch_size: Annotated[int | None, field("batch_size")] = None,
+    search: Annotated[int | None, field("search")] = None,
+    device: Annotated[str, field("device")] = "auto",
+    threads: Annotated[int | None, field("threads")] = None,
+    latency_batch_sizes: Annotated[str, field("latency_batch_sizes", form="1,8,64.")] = "1",
+    latency_samples: Annotated[int | None, field("latency_samples")] = None,
+    latency_seconds: Annotated[float | None, field("latency_seconds")] = None,
+    energy: Annotated[bool, field("energy", "--energy")] = False,
+    shift: Annotated[bool, field("shift", "--shift")] = False,
+    slowdown: Annotated[bool, field("slowdown", "--slowdown")] = False,
     results: Results = Path("results"),
     reports: Reports = Path("reports"),
     plugin: Plugins = None,
