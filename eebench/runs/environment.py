@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from eebench import machine
+from eebench.errors import UserError
 from eebench.files import read_json, write_json
 
 __all__ = ["computing", "describe", "hold_memory", "versions"]
@@ -83,8 +84,8 @@ def computing(threads: int | None, memory: Path | None = None, share: int = 1) -
     before = torch.get_num_threads()
     if threads is not None:
         chosen, why = threads, machine.oversubscribed(threads)
-    elif memory is not None and memory.exists():
-        chosen = int(read_json(memory)["threads"])
+    elif (known := _remembered(memory)) is not None:
+        chosen = known
         why = "as this run began with" if chosen != before else machine.oversubscribed(chosen)
     else:
         chosen, why = machine.free_threads(before)
@@ -97,6 +98,16 @@ def computing(threads: int | None, memory: Path | None = None, share: int = 1) -
         yield [f"{chosen} thread{'s' * (chosen > 1)}: {why}"] if why else []
     finally:
         torch.set_num_threads(before)
+
+
+def _remembered(memory: Path | None) -> int | None:
+    """How many threads this run began with; None where nothing tells, or what tells is damaged."""
+    if memory is None or not memory.exists():
+        return None
+    try:
+        return int(read_json(memory)["threads"])
+    except (UserError, KeyError, TypeError, ValueError):
+        return None
 
 
 def hold_memory() -> bool:

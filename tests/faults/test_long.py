@@ -23,6 +23,7 @@ from tests.faults.damage import again, cut, empty, flip, untimed
 pytestmark = pytest.mark.faults
 
 KILLS = 20
+BESIDE = ("threads.json", "progress.json")  # no number comes from them; what they say is said anew
 LINE = (
     "run -m pabee[blocks=3+6+9],jei_dnn[blocks=4+8] -d digits --budget smoke --static 0.25,1 --device cpu --threads 1"
 )
@@ -84,7 +85,7 @@ def test_every_artefact_of_a_finished_run_cut_flipped_and_emptied(smoke, plugin,
     before = untimed(run)
     found = 0
     for path in sorted(p for p in run.rglob("*") if p.is_file()):
-        if path.suffix not in (".csv", ".json", ".npz", ".npy", ".safetensors") or path.name == "threads.json":
+        if path.suffix not in (".csv", ".json", ".npz", ".npy", ".safetensors") or path.name in BESIDE:
             continue
         whole = path.read_bytes()
         for spoil in (flip, cut, empty, os.unlink):
@@ -97,6 +98,12 @@ def test_every_artefact_of_a_finished_run_cut_flipped_and_emptied(smoke, plugin,
         found += 1
         path.write_bytes(whole)
     assert examine(run).well
+    for name in BESIDE:
+        for spoil in (flip, cut, empty):
+            if (run / name).exists():
+                spoil(run / name)
+    again(smoke.spec, plugin, run.parent)
+    same(before, untimed(run))
     mended = 0
     for kind in (
         "cell.json",
