@@ -32,7 +32,8 @@ LINE = (
 def start(folder):
     code = "from eebench.cli import main; main()"
     words = [*LINE.split(), "--threads", "1", "--latency-samples", "8"]
-    return subprocess.Popen([sys.executable, "-c", code, *words], cwd=folder, stderr=subprocess.PIPE, text=True)
+    out, err = subprocess.DEVNULL, subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", code, *words], cwd=folder, stdout=out, stderr=err, text=True)
 
 
 def same(before, after):
