@@ -5,7 +5,9 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, here and in the processes that tests start
 
 import json
+import shlex
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,6 +49,21 @@ class Shy(Failing):
 def cache(tmp_path_factory):
     """What eebench keeps between runs goes where pytest cleans up, not into the home of whoever runs the tests."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def typed(monkeypatch, capsys):
+    """Type a command, ``eebench`` left out: exit status, standard output, standard error."""
+    from eebench.cli import main
+
+    def run(line):
+        monkeypatch.setattr(sys, "argv", ["eebench", *shlex.split(line)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        said = capsys.readouterr()
+        return caught.value.code or 0, said.out, said.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from eebench.runs.cell import Cell
 from eebench.runs.choose import Chooser
 from eebench.runs.headlines import Seed, headline_rows, pair_rows, widen
 from eebench.runs.score import Row
-from eebench.runs.summaries import conformal_rows, summary_rows
+from eebench.runs.summaries import table_rows
 from eebench.runs.tables import Scored, frontier_of, score_method, score_plain, score_static
 from eebench.schema import BACKBONE, STATIC, TABLES
 from eebench.targets import Target
@@ -96,16 +96,7 @@ def score_cells(
         frontier = frontier_of([pair for scored, _ in models for pair in scored.static_points()])
         assert frontier is not None, "the plain backbone is always on it"
         for scored, cell in models:
-            rows = {
-                "curves": scored.curve_rows(),
-                "exits": scored.exit_rows(cell.facts["params_exits"]),
-                "shares": scored.share_rows(),
-                "operating_points": scored.point_rows(plain, frontier),
-                "reliability": scored.reliability_rows(),
-                "conformal": conformal_rows(scored),
-                "summary": summary_rows(scored, plain, frontier),
-            }
-            for name, found in rows.items():
+            for name, found in table_rows(scored, cell, plain, frontier).items():
                 tables[name] += _blank(found, (known or {}).get(cell.id, Known()))
         scored_seeds.append(Seed(cells.seed, {scored.label: scored for scored, _ in models}))
         widen(tables["operating_points"], scored_seeds[-1], targets, choosing.how, choosing.level)

@@ -11,7 +11,7 @@ from eebench.runs.cell import Cell
 from eebench.runs.effort import training_row
 from eebench.runs.prepare import Prepared
 from eebench.runs.score import Point
-from eebench.runs.summaries import conformal_rows, summary_rows
+from eebench.runs.summaries import table_rows
 from eebench.runs.tables import Scored
 from eebench.runs.timings import expected_of
 from eebench.runs.workshop import open_model, open_static
@@ -40,17 +40,8 @@ class Model:
             frontier: what a budget buys without early exit.
             samples: that train.
         """
-        scored = self.scored
-        return {
-            "curves": scored.curve_rows(),
-            "exits": scored.exit_rows(self.cell.facts["params_exits"]),
-            "shares": scored.share_rows(),
-            "operating_points": scored.point_rows(plain, frontier),
-            "reliability": scored.reliability_rows(),
-            "conformal": conformal_rows(scored),
-            "summary": summary_rows(scored, plain, frontier),
-            "training": [training_row(cell, samples) for cell in self.static.values() or [self.cell]],
-        }
+        training = [training_row(cell, samples) for cell in self.static.values() or [self.cell]]
+        return table_rows(self.scored, self.cell, plain, frontier) | {"training": training}
 
     def entrants(self, prepared: Prepared) -> list[Entrant]:
         """Who is timed, and on what."""

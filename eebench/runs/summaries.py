@@ -6,11 +6,12 @@ import numpy as np
 
 from eebench.measure import anytime, calibration, choice, conformal, liveness, quality
 from eebench.measure.frontier import Frontier, find_frontier, mean_gain, mean_score
+from eebench.runs.cell import Cell
 from eebench.runs.score import Point, Row
 from eebench.runs.tables import Scored
 from eebench.targets import Target
 
-__all__ = ["conformal_rows", "summary_rows"]
+__all__ = ["conformal_rows", "summary_rows", "table_rows"]
 
 DROPS = (0.5, 1.0, 2.0)  # points
 SHARES = (0.25, 0.5, 0.75)
@@ -63,6 +64,28 @@ def summary_rows(scored: Scored, plain: Scored, frontier: tuple[Frontier, list[P
     if kind == "dynamic" and test[0].of.task.kind == "classification":
         values |= _overthinking(test[0])
     return [{"method": scored.label, "seed": scored.seed, "name": n, "value": v} for n, v in values.items()]
+
+
+def table_rows(
+    scored: Scored, cell: Cell, plain: Scored, frontier: tuple[Frontier, list[Point]]
+) -> dict[str, list[Row]]:
+    """Rows of every table that one model's traces and costs fill, by table.
+
+    Args:
+        scored: the model.
+        cell: where its parameters are counted; the plain backbone's for the family of static models.
+        plain: the plain backbone of the same seed.
+        frontier: the run's common static frontier of this seed, and its test points.
+    """
+    return {
+        "curves": scored.curve_rows(),
+        "exits": scored.exit_rows(cell.facts["params_exits"]),
+        "shares": scored.share_rows(),
+        "operating_points": scored.point_rows(plain, frontier),
+        "reliability": scored.reliability_rows(),
+        "conformal": conformal_rows(scored),
+        "summary": summary_rows(scored, plain, frontier),
+    }
 
 
 class _Shares:

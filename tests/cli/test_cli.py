@@ -32,20 +32,6 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def eebench(monkeypatch, capsys):
-    """Type a command: exit status, standard output, standard error."""
-
-    def run(line):
-        monkeypatch.setattr(sys, "argv", ["eebench", *shlex.split(line)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        said = capsys.readouterr()
-        return caught.value.code or 0, said.out, said.err
-
-    return run
-
-
 def listing(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
@@ -61,10 +47,10 @@ def mishaps(tmp_path_factory):
     return folder
 
 
-def test_a_folder_that_may_not_be_written_to(eebench, here, monkeypatch):
+def test_a_folder_that_may_not_be_written_to(typed, here, monkeypatch):
     (here / "locked").mkdir()
     monkeypatch.setattr(os, "access", lambda path, mode: "locked" not in str(path))  # root may write anywhere
-    status, _, err = eebench("run --methods pabee --results locked/results")
+    status, _, err = typed("run --methods pabee --results locked/results")
     assert (status, err) == (2, "error: --results: locked/results cannot be written to\n")
     assert listing(here) == ["locked"]
 
@@ -78,7 +64,7 @@ def test_bad_input_in_a_process_of_its_own(here):
     assert listing(here) == []
 
 
-def test_an_error_inside_eebench_is_not_dressed_as_the_users(eebench, monkeypatch, here):
+def test_an_error_inside_eebench_is_not_dressed_as_the_users(typed, monkeypatch, here):
     def broken(*args, **kwargs):
         raise ZeroDivisionError
 
@@ -89,17 +75,17 @@ def test_an_error_inside_eebench_is_not_dressed_as_the_users(eebench, monkeypatc
 
 
 @pytest.mark.parametrize("mishap", [KeyboardInterrupt, typer.Abort, typer.Exit(130)])
-def test_interrupted(eebench, monkeypatch, here, mishap):
+def test_interrupted(typed, monkeypatch, here, mishap):
     def interrupt(*args, **kwargs):
         raise mishap
 
     monkeypatch.setattr(runner, "execute", interrupt)
-    status, _, err = eebench("run --methods pabee")
+    status, _, err = typed("run --methods pabee")
     assert (status, err) == (130, f"interrupted; {GO_ON}\n")
 
 
 @pytest.mark.parametrize(("number", "status", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
-def test_stopped_by_a_signal_it_tidies_up_and_says_how_to_go_on(number, status, word, eebench, monkeypatch, here):
+def test_stopped_by_a_signal_it_tidies_up_and_says_how_to_go_on(number, status, word, typed, monkeypatch, here):
     tidied = []
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
 
@@ -111,12 +97,12 @@ def test_stopped_by_a_signal_it_tidies_up_and_says_how_to_go_on(number, status, 
             tidied.append(True)
 
     monkeypatch.setattr(runner, "execute", stopped)
-    assert eebench("run --methods pabee") == (status, "", f"{word}; {GO_ON}\n")
+    assert typed("run --methods pabee") == (status, "", f"{word}; {GO_ON}\n")
     assert tidied
     assert {n: signal.getsignal(n) for n in before} == before
 
 
-def test_stopped_while_it_trains_it_finishes_the_batch_first(eebench, monkeypatch, here):
+def test_stopped_while_it_trains_it_finishes_the_batch_first(typed, monkeypatch, here):
     done = []
 
     def trains(*args, **kwargs):
@@ -128,11 +114,11 @@ def test_stopped_while_it_trains_it_finishes_the_batch_first(eebench, monkeypatc
         done.append("never")
 
     monkeypatch.setattr(runner, "execute", trains)
-    assert eebench("run --methods pabee") == (143, "", f"terminated; {GO_ON}\n")
+    assert typed("run --methods pabee") == (143, "", f"terminated; {GO_ON}\n")
     assert done == [True]
 
 
-def test_a_process_that_reads_ahead_dies_of_sigterm_and_leaves_ctrl_c_to_the_first(eebench, monkeypatch, here):
+def test_a_process_that_reads_ahead_dies_of_sigterm_and_leaves_ctrl_c_to_the_first(typed, monkeypatch, here):
     def forks(*args, **kwargs):
         with requests.listening():
             child = os.fork()
@@ -144,7 +130,7 @@ def test_a_process_that_reads_ahead_dies_of_sigterm_and_leaves_ctrl_c_to_the_fir
 
     found = []
     monkeypatch.setattr(runner, "execute", lambda *args, **kwargs: found.append(forks().status) or sys.exit(0))
-    eebench("run --methods pabee")
+    typed("run --methods pabee")
     assert os.waitstatus_to_exitcode(found[0]) == 143
 
 
@@ -166,14 +152,14 @@ def test_nothing_heavy_is_imported_before_work_starts(line):
     assert done.stderr.splitlines()[-1] == "loaded:"
 
 
-def test_help_names_every_command(eebench):
-    status, out, _ = eebench("--help")
+def test_help_names_every_command(typed):
+    status, out, _ = typed("--help")
     assert status == 0
     assert all(command in out for command in ("run", "cost", "report", "list", "show", "info"))
 
 
-def test_without_a_command_there_is_help_and_no_empty_error(eebench):
-    status, out, err = eebench("")
+def test_without_a_command_there_is_help_and_no_empty_error(typed):
+    status, out, err = typed("")
     assert status == 2
     assert "Usage: " in out + err
     assert "error:" not in out + err
@@ -190,17 +176,17 @@ def test_without_a_command_there_is_help_and_no_empty_error(eebench):
         ("datasets", ["digits", "cifar100", "folder:DIR"]),
     ],
 )
-def test_list(eebench, what, names):
-    status, out, err = eebench(f"list {what}")
+def test_list(typed, what, names):
+    status, out, err = typed(f"list {what}")
     assert (status, err) == (0, "")
     rows = {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1] for line in out.splitlines()}
     assert set(names) <= rows.keys()
     assert all(rows.values())
 
 
-def test_list_goes_on_with_a_broken_plugin_file(eebench, mishaps, plugin, monkeypatch):
+def test_list_goes_on_with_a_broken_plugin_file(typed, mishaps, plugin, monkeypatch):
     monkeypatch.chdir(mishaps)
-    status, out, err = eebench(f"list methods --plugin bad.py --plugin {plugin}")
+    status, out, err = typed(f"list methods --plugin bad.py --plugin {plugin}")
     assert status == 0
     assert (
         err == "set aside: plugin bad.py cannot be imported: ModuleNotFoundError: No module named 'no_such_library'\n"
@@ -208,31 +194,31 @@ def test_list_goes_on_with_a_broken_plugin_file(eebench, mishaps, plugin, monkey
     assert {"lgvit", "pabee", "shy", "failing"} <= {line.split()[0] for line in out.splitlines()}
 
 
-def test_list_goes_on_with_a_broken_distribution(eebench, monkeypatch):
+def test_list_goes_on_with_a_broken_distribution(typed, monkeypatch):
     installed = list(registry_module.entry_points(group=registry_module.GROUP))
     gone = EntryPoint("gone", "no_such_package:Method", registry_module.GROUP)
     monkeypatch.setattr(registry_module, "entry_points", lambda group: [*installed, gone])
-    status, out, err = eebench("list methods")
+    status, out, err = typed("list methods")
     assert status == 0
     assert "method 'gone'" in err
     assert "No module named 'no_such_package'" in err
     assert "pabee" in out
     assert "gone" not in out
-    status, _, err = eebench("run --methods gone --in-process")
+    status, _, err = typed("run --methods gone --in-process")
     assert status == 2
     assert err.startswith("error: method 'gone' (no_such_package:Method) cannot be imported: ModuleNotFoundError")
 
 
-def test_show(eebench, plugin):
-    status, out, _ = eebench("show pabee")
+def test_show(typed, plugin):
+    status, out, _ = typed("show pabee")
     assert status == 0
     assert out.startswith("#")
     assert "```bibtex" in out
-    assert eebench(f"show shy --plugin {plugin}")[1] == "# shy\n\nMakes no sense on images.\n"
+    assert typed(f"show shy --plugin {plugin}")[1] == "# shy\n\nMakes no sense on images.\n"
 
 
-def test_info(eebench):
-    status, out, _ = eebench("info")
+def test_info(typed):
+    status, out, _ = typed("info")
     assert status == 0
     rows = dict(line.split(maxsplit=1) for line in out.splitlines())
     assert rows["eebench"] == version("eebench")
@@ -241,20 +227,20 @@ def test_info(eebench):
     assert ("no CUDA device" in out) == (not torch.cuda.is_available())
 
 
-def test_info_names_what_is_missing(eebench, monkeypatch):
+def test_info_names_what_is_missing(typed, monkeypatch):
     from eebench.runs import environment
 
     monkeypatch.setattr(environment, "OPTIONAL", (*environment.OPTIONAL, "no-such-distribution"))
-    missing = next(line for line in eebench("info")[1].splitlines() if line.startswith("missing, optional: "))
+    missing = next(line for line in typed("info")[1].splitlines() if line.startswith("missing, optional: "))
     assert missing.endswith("no-such-distribution")  # whatever else is not installed here comes before it
 
 
 # --- cost ------------------------------------------------------------------------------------------------------------
 
 
-def test_cost_as_json_is_json_and_nothing_else(eebench):
+def test_cost_as_json_is_json_and_nothing_else(typed):
     line = "cost --methods pabee[blocks=4],lgvit[blocks=4+8] --backbone vit_micro --classes 10 --json"
-    status, out, err = eebench(line)
+    status, out, err = typed(line)
     assert (status, err) == (0, "")
     tables = json.loads(out)
     assert tables.keys() == {"pabee[blocks=4]", "lgvit[blocks=4+8]"}
@@ -267,8 +253,8 @@ def test_cost_as_json_is_json_and_nothing_else(eebench):
     assert [row["exit"] for row in tables["lgvit[blocks=4+8]"]["exits"]] == [4, 8, "none"]
 
 
-def test_cost_for_people(eebench):
-    status, out, _ = eebench("cost --methods pabee[blocks=4] --backbone vit_micro")
+def test_cost_for_people(typed):
+    status, out, _ = typed("cost --methods pabee[blocks=4] --backbone vit_micro")
     assert status == 0
     assert "pabee[blocks=4] on" in out
     assert "none" in out
@@ -277,19 +263,19 @@ def test_cost_for_people(eebench):
 # --- run and report --------------------------------------------------------------------------------------------------
 
 
-def test_noise_on_texts_is_refused_before_any_work(eebench, here):
+def test_noise_on_texts_is_refused_before_any_work(typed, here):
     lines = "\n".join(f"sentence number {i} of some,{i % 2}" for i in range(60))
     (here / "train.csv").write_text(f"text,label\n{lines}\n")
     (here / "test.csv").write_text("text,label\nanother sentence,0\nand one more,1\n")
     before = listing(here)
-    status, out, err = eebench(f"run --methods pabee --slowdown --dataset csv:{here} --backbone anything")
+    status, out, err = typed(f"run --methods pabee --slowdown --dataset csv:{here} --backbone anything")
     assert (status, out) == (2, "")
     assert err == "error: --slowdown adds noise to images; texts have no pixels, and this data set is text\n"
     assert listing(here) == before
 
 
-def test_a_dry_run_starts_and_writes_nothing(eebench, here):
-    status, out, _ = eebench("run --methods pabee[blocks=6],lgvit --dry-run --budget smoke --seeds 0,1")
+def test_a_dry_run_starts_and_writes_nothing(typed, here):
+    status, out, _ = typed("run --methods pabee[blocks=6],lgvit --dry-run --budget smoke --seeds 0,1")
     assert status == 0
     assert "pabee[blocks=6]" in out
     assert "self-distillation" in out
@@ -319,8 +305,8 @@ def line_of(smoke, plugin, results, reports):
     return shlex.join(words)
 
 
-def test_a_run_with_a_failure_reports_the_rest_and_ends_with_status_1(eebench, smoke, plugin, copied, tmp_path):
-    status, out, err = eebench(line_of(smoke, plugin, copied, tmp_path / "reports"))
+def test_a_run_with_a_failure_reports_the_rest_and_ends_with_status_1(typed, smoke, plugin, copied, tmp_path):
+    status, out, err = typed(line_of(smoke, plugin, copied, tmp_path / "reports"))
     assert status == 1
     assert err.splitlines()[-1] == "failed: failing (see the report)"
     assert "backbone seed 0: reused" in err
@@ -333,15 +319,15 @@ def test_a_run_with_a_failure_reports_the_rest_and_ends_with_status_1(eebench, s
     assert str(folder / "report.html") in out
 
 
-def test_a_report_is_rendered_again_from_the_record_alone(eebench, smoke, tmp_path):
+def test_a_report_is_rendered_again_from_the_record_alone(typed, smoke, tmp_path):
     for run in (str(smoke.path), smoke.path.name):
         reports = tmp_path / f"reports-{len(run)}"
-        status, out, err = eebench(f"report {run} --results {smoke.results} --reports {reports}")
+        status, out, err = typed(f"report {run} --results {smoke.results} --reports {reports}")
         assert (status, err) == (0, "")
         assert "blocks=3+6+9" in out  # the comparison in the terminal
         assert (reports / smoke.path.name / "report.html").stat().st_size > 10_000
     near = smoke.path.name[:-1]
-    assert f"did you mean '{smoke.path.name}'?" in eebench(f"report {near} --results {smoke.results}")[2]
+    assert f"did you mean '{smoke.path.name}'?" in typed(f"report {near} --results {smoke.results}")[2]
 
 
 @pytest.mark.parametrize(
@@ -357,13 +343,13 @@ def test_what_is_no_range_is_one_line(text):
         numbers("--seeds", text, int)
 
 
-def test_methods_may_be_named_one_by_one(eebench, tmp_path):
-    together = eebench("cost -m pabee,sdn -b vit_micro --classes 3 --json")
-    apart = eebench("cost -m pabee -m sdn -b vit_micro --classes 3 --json")
+def test_methods_may_be_named_one_by_one(typed, tmp_path):
+    together = typed("cost -m pabee,sdn -b vit_micro --classes 3 --json")
+    apart = typed("cost -m pabee -m sdn -b vit_micro --classes 3 --json")
     assert together == apart
     assert set(json.loads(apart[1])) == {"pabee", "sdn"}
 
 
-def test_the_version_is_the_packages(eebench):
-    status, out, _ = eebench("--version")
+def test_the_version_is_the_packages(typed):
+    status, out, _ = typed("--version")
     assert (status, out.strip()) == (0, f"eebench {version('eebench')}")

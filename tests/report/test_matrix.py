@@ -1,8 +1,6 @@
 """Several runs on one page: ranks by hand, what is refused, clocks that are never ranked."""
 
 import json
-import shlex
-import sys
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -10,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eebench.cli import main
 from eebench.errors import UserError
 from eebench.measure import critical_difference
 from eebench.report.matrix import Matrix, Task, _duel, load_matrix
@@ -299,20 +296,8 @@ def test_values_are_plain_json(matrix):
     assert len(values["runs"]) == 4
 
 
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    def run(line):
-        monkeypatch.setattr(sys, "argv", ["eebench", *shlex.split(line)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        said = capsys.readouterr()
-        return caught.value.code or 0, said.out, said.err
-
-    return run
-
-
-def test_the_command(folder, tmp_path, cli):
-    status, out, _ = cli(f"compare a-micro b-micro --results {folder} --json")
+def test_the_command(folder, tmp_path, typed):
+    status, out, _ = typed(f"compare a-micro b-micro --results {folder} --json")
     assert status == 0
     assert json.loads(out)["name"] == "comparison"
     for line, words in {
@@ -320,7 +305,7 @@ def test_the_command(folder, tmp_path, cli):
         f"compare a-mikro b-micro --results {folder}": "no run or study at a-mikro; did you mean 'a-micro'?",
         f"compare a-micro a-micro --results {folder}": "named twice",
     }.items():
-        status, out, err = cli(f"{line} --reports {tmp_path / 'reports'}")
+        status, out, err = typed(f"{line} --reports {tmp_path / 'reports'}")
         assert (status, out) == (2, "")
         assert words in err
         assert err.count("\n") == 1

@@ -3,16 +3,13 @@
 import fcntl
 import json
 import os
-import shlex
 import shutil
-import sys
 import time
 from contextlib import suppress
 
 import pytest
 
 import eebench
-from eebench.cli import main
 from eebench.errors import UserError
 from eebench.manifest import faults_of_cell
 from eebench.record import read_record
@@ -40,18 +37,6 @@ def shelf(smoke, copied):
     runs = [StudyRun(run=name, apart={}, spec={}) for name in (smoke.path.name, "begun")]
     write_study_record(copied, StudyRecord(name="mine", runs=runs))
     return copied
-
-
-@pytest.fixture
-def eebench_cli(monkeypatch, capsys):
-    def run(line):
-        monkeypatch.setattr(sys, "argv", ["eebench", *shlex.split(line)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        said = capsys.readouterr()
-        return caught.value.code or 0, said.out, said.err
-
-    return run
 
 
 def old(path, seconds=2 * DAY):
@@ -83,16 +68,16 @@ def test_what_runs_share_counts_once(smoke, copied):
     assert sister.bytes > 100_000
 
 
-def test_ls_prints_a_table_and_json(shelf, smoke, eebench_cli):
-    status, out, _ = eebench_cli(f"ls --results {shelf}")
+def test_ls_prints_a_table_and_json(shelf, smoke, typed):
+    status, out, _ = typed(f"ls --results {shelf}")
     assert status == 0
     assert "5 done, 1 failed, 1 skipped" in out
     assert "study mine: 1 of 2 runs have a record" in out
     assert "damaged: " in out
-    status, out, _ = eebench_cli(f"ls --json --results {shelf}")
+    status, out, _ = typed(f"ls --json --results {shelf}")
     values = json.loads(out)
     assert {run["run"] for run in values["runs"]} == {smoke.path.name, "begun", "broken"}
-    status, out, err = eebench_cli("ls --results nowhere")
+    status, out, err = typed("ls --results nowhere")
     assert (status, out) == (2, "")
     assert err == "error: no results folder nowhere\n"
 
@@ -165,20 +150,20 @@ def test_a_file_that_stands_elsewhere_too_frees_nothing(smoke, copied):
     assert found.bytes == sum(thing.bytes for thing in found.things) - shared.bytes
 
 
-def test_clean_asks_first(smoke, copied, eebench_cli, monkeypatch):
+def test_clean_asks_first(smoke, copied, typed, monkeypatch):
     files = set(copied.rglob("*"))
     monkeypatch.setattr("typer.confirm", lambda question: False)
-    status, out, err = eebench_cli(f"clean --weights all --results {copied}")
+    status, out, err = typed(f"clean --weights all --results {copied}")
     assert (status, err) == (0, "nothing was removed\n")
     assert "weights of backbone seed 0" in out
-    status, out, _ = eebench_cli(f"clean --weights all --json --results {copied}")
+    status, out, _ = typed(f"clean --weights all --json --results {copied}")
     values = json.loads(out)
     assert (len(values["things"]), values["removed"]) == (5, False)
     assert set(copied.rglob("*")) == files
-    status, out, _ = eebench_cli(f"clean --weights all --yes --json --results {copied}")
+    status, out, _ = typed(f"clean --weights all --yes --json --results {copied}")
     assert json.loads(out)["removed"] is True
     assert not list(copied.rglob("weights.safetensors"))
-    status, out, _ = eebench_cli(f"clean --results {copied}")
+    status, out, _ = typed(f"clean --results {copied}")
     assert (status, out) == (0, "nothing to remove\n")
 
 
@@ -192,9 +177,9 @@ def test_clean_asks_first(smoke, copied, eebench_cli, monkeypatch):
         ("merge a b c", "no run at a"),
     ],
 )
-def test_bad_commands_are_one_line(line, words, eebench_cli, tmp_path, monkeypatch):
+def test_bad_commands_are_one_line(line, words, typed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    status, out, err = eebench_cli(line)
+    status, out, err = typed(line)
     assert (status, out) == (2, "")
     assert words in err
     assert err.count("\n") == 1
