@@ -12,6 +12,8 @@ import json
 import os
 import time
 import warnings
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ __all__ = [
     "is_record_only",
     "seal",
     "sha256",
+    "spoilt_arrays",
 ]
 
 MANIFEST = "manifest.json"
@@ -121,6 +124,23 @@ def faults_of_folder(folder: Path) -> list[str]:
     return [*_faults(folder, listed), *strange]
 
 
+def spoilt_arrays(folder: Path) -> list[Path]:
+    """Array files (.npz) whose content is not what was computed, before there is a manifest.
+
+    numpy writes each with a checksum of the array as it was in memory.
+    """
+    found = []
+    for path in sorted(folder.glob("*.npz")):
+        try:
+            with zipfile.ZipFile(path) as file:
+                spoilt = file.testzip() is not None
+        except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+            spoilt = True
+        if spoilt:
+            found.append(path)
+    return found
+
+
 def is_record_only(folder: Path) -> bool:
     """Whether a cell is a published copy, without weights and traces, or one that ``eebench clean`` took weights from.
 
@@ -161,7 +181,7 @@ def faults_of_run(run: Path) -> list[str] | None:
     own = _faults(run, listed["files"])
     if own:
         return own
-    top = {name: {"sha256": value} for name, value in checksums.items() if not name.startswith("cells/")}
+    top = {name: {"sha256": value} for name, value in checksums.items() if not name.endswith(f"/{MANIFEST}")}
     if not all(map(_inside, top)):
         return ["run.json lists files outside the run"]
     tables = [*run.glob("*.csv"), *run.glob("*.npz")]

@@ -154,7 +154,7 @@ class RunRecord(_Facts):
     timing: list[TimingFacts] = []
     cells: list[CellFacts]
     notes: list[str] = Field(default_factory=list)  # what a reader of the results must know
-    checksums: dict[str, str] = {}  # SHA-256 of the tables, the raw timings and the cells' manifests, by file name
+    checksums: dict[str, str] = {}  # SHA-256 of tables, raw timings, manifests of cells and kept traces, by name
     imported: ImportFacts | None = None
 
     def done(self, label: str) -> dict[int, CellFacts]:

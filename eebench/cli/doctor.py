@@ -44,7 +44,10 @@ def _print(health: Health) -> None:
         number = sum(cell.state == state for cell in health.cells)
         if number:
             typer.echo(f"{number} cell{'s' * (number > 1)} {_MEANING[state]}")
-    for cell in health.cells:
+    whole = sum(trace.state == "whole" for trace in health.traces)
+    if whole:
+        typer.echo(f"{whole} trace{'s' * (whole > 1)} of other inputs as they were written")
+    for cell in (*health.cells, *health.traces):
         if cell.state in ("damaged", "missing"):
             typer.echo(f"{cell.state}: {cell.label}: {cell.fault}")
     if health.record == "whole":

@@ -10,6 +10,7 @@ from typing import Literal
 from eebench.errors import UserError
 from eebench.manifest import MANIFEST, faults_of_cell, faults_of_run, is_record_only
 from eebench.record import RunRecord, read_record
+from eebench.runs.probed import PROBES, cell_of, probed, words_for
 from eebench.runs.store import ASIDE, UNFINISHED
 
 __all__ = ["CellHealth", "Health", "examine"]
@@ -35,6 +36,7 @@ class Health:
     record: State
     fault: str | None = None  # of the record
     cells: list[CellHealth] = field(default_factory=list)
+    traces: list[CellHealth] = field(default_factory=list)  # of other inputs, as --shift and --slowdown keep them
     failed: list[str] = field(default_factory=list)  # cells that failed and that the same command tries again
     unfinished: list[str] = field(default_factory=list)  # cells that were cut short and are gone on with
     set_aside: list[str] = field(default_factory=list)  # damaged cells that were made again
@@ -42,7 +44,7 @@ class Health:
     @property
     def again(self) -> list[str]:
         """What the same command would make again because of damage; ``record`` for the tables and run.json."""
-        cells = [cell.label for cell in self.cells if cell.state in ("damaged", "missing")]
+        cells = [cell.label for cell in (*self.cells, *self.traces) if cell.state in ("damaged", "missing")]
         return [*cells, *(["record"] if self.record in ("damaged", "missing") or cells else [])]
 
     @property
@@ -69,6 +71,7 @@ def examine(run: Path) -> Health:
         state,
         fault,
         list(_cells(run, record)),
+        list(_traces(run, record)),
         [] if record is None else [f"{c.label} seed {c.seed}" for c in record.cells if c.status == "failed"],
         left,
         sorted(path.name for path in (run / ASIDE).glob("*")),
@@ -98,6 +101,22 @@ def _cells(run: Path, record: RunRecord | None) -> Iterator[CellHealth]:
     for folder in sorted((run / "cells").glob("[!.]*")):
         if folder.name not in {cell.id for cell in known}:
             yield _cell(run, folder.name, folder.name, {}, old=False)
+
+
+def _traces(run: Path, record: RunRecord | None) -> Iterator[CellHealth]:
+    """Traces of other inputs: those there are, and those that the record knows of a model that has others."""
+    labels = {} if record is None else {cell.id: f"{cell.label} seed {cell.seed}" for cell in record.cells}
+    checksums = {} if record is None else record.checksums
+    there = probed(run)
+    models = {unit.rpartition("/")[0] for unit in there}
+    known = [name.removesuffix(f"/{MANIFEST}") for name in checksums if name.startswith(PROBES)]
+    for unit in sorted({*there, *(unit for unit in known if unit.rpartition("/")[0] in models)}):
+        label = words_for(unit, labels.get(cell_of(unit), cell_of(unit)))
+        if unit not in there:
+            yield CellHealth(unit, label, "missing", "its folder is missing")
+            continue
+        faults = faults_of_cell(run / unit, unit, checksums.get(f"{unit}/{MANIFEST}"))
+        yield CellHealth(unit, label, "damaged" if faults else "whole", "; ".join(faults) or None)
 
 
 def _cell(run: Path, cell: str, label: str, checksums: dict[str, str], *, old: bool) -> CellHealth:

@@ -1,17 +1,17 @@
-"""Executors: who makes a plan's jobs and reads methods' cells, the two things in which a method's own code runs."""
+"""Executors: who makes a plan's jobs and answers for methods' cells, the two things in which a method's code runs."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from eebench.progress import Reporter
-from eebench.runs.cell import Cell
+from eebench.runs.answers import Answers
 from eebench.runs.maker import Maker
-from eebench.runs.plan import Job, Outcomes, Undone
+from eebench.runs.plan import Job, Outcomes
 from eebench.runs.prepare import Prepared
-from eebench.runs.reader import MethodRead, Reader
+from eebench.runs.questions import Question
 from eebench.runs.schedule import Began, Schedule, Told
 from eebench.runs.store import Store
 
@@ -19,7 +19,7 @@ __all__ = ["Executor", "InProcess"]
 
 
 class Executor(Protocol):
-    """Makes what is missing of a plan, and reads what is made."""
+    """Makes what is missing of a plan, and answers for what is made."""
 
     def execute(self, plan: Sequence[Job], told: Told, began: Began, pulse: Callable[[], None]) -> Outcomes:
         """Do every job that can be done.
@@ -34,8 +34,8 @@ class Executor(Protocol):
             What became of each, by its key, in the order of the plan.
         """
 
-    def read(self, job: Job, cell: Cell, base: Cell) -> MethodRead | Undone:
-        """Read one method's cell, see :meth:`eebench.runs.reader.Reader.read`."""
+    def ask(self, question: Question) -> Any:
+        """Ask about finished cells; the answer that the question's class names, or an ``Undone``."""
 
 
 class InProcess:
@@ -43,7 +43,7 @@ class InProcess:
 
     def __init__(self, prepared: Prepared, store: Store, reporter: Reporter, *, force: bool = False) -> None:
         self.maker = Maker(prepared, store, reporter, force=force)
-        self.read = Reader(prepared, store).read
+        self.ask = Answers(prepared, store, reporter).to
 
     def execute(self, plan: Sequence[Job], told: Told, began: Began, pulse: Callable[[], None]) -> Outcomes:
         """As every executor does."""

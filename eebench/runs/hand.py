@@ -35,7 +35,7 @@ class Hand:
     def __init__(self, setup: Setup, reporter: Reporter, environment: Mapping[str, str] | None = None) -> None:
         self.reporter = reporter
         self.task: Any = None  # what it is at
-        self.since = 0.0  # when that began, on the monotonic clock
+        self.since = self.heard = 0.0  # when that began, and when it was last heard of, on the monotonic clock
         self._about = "starting a worker process"
         self._begun = self._prepared = self._eof = False
         self._bars: dict[int, Bar] = {}
@@ -84,7 +84,8 @@ class Hand:
 
     def give(self, task: Any) -> None:
         """Something to do."""
-        self.task, self.since = task, time.monotonic()
+        self.task = task
+        self.since = self.heard = time.monotonic()
         with suppress(OSError):  # it is gone, which hear() will tell
             self._channel.send(task)
 
@@ -142,6 +143,7 @@ class Hand:
         try:
             while not self._eof and self.connection.poll(wait):
                 message = self._channel.receive()
+                self.heard = time.monotonic()
                 if isinstance(message, Said):
                     self.reporter.say(message.text)
                 elif isinstance(message, Announced):

@@ -12,12 +12,11 @@ from typing import Any
 
 from eebench.engine.requests import requests
 from eebench.progress import Reporter
-from eebench.runs.cell import Cell
 from eebench.runs.hand import Hand, tail
 from eebench.runs.plan import Job, Made, Outcomes, Undone
-from eebench.runs.reader import MethodRead
+from eebench.runs.questions import Clock, Question
 from eebench.runs.schedule import Began, Schedule, Told
-from eebench.runs.talk import Begin, Make, Read, Setup
+from eebench.runs.talk import Ask, Begin, Make, Setup
 
 __all__ = ["Local"]
 
@@ -98,9 +97,9 @@ class Local:
                 schedule.end(task.job, outcome)
         return schedule.outcomes
 
-    def read(self, job: Job, cell: Cell, base: Cell) -> MethodRead | Undone:
+    def ask(self, question: Question) -> Any:
         """As every executor does."""
-        self._give(0, Read(job, cell, base, self._log(job)))
+        self._give(0, Ask(question, self._log(question.job)))
         while True:
             for _, outcome in self._ended():
                 return outcome
@@ -108,7 +107,7 @@ class Local:
     def _hand(self, place: int) -> Hand:
         return Hand(self.setup, self.reporter, self.environments[place])
 
-    def _give(self, place: int, task: Make | Read) -> Hand:
+    def _give(self, place: int, task: Make | Ask) -> Hand:
         hand = self.hands[place]
         if hand is None:
             self.hands[place] = hand = self._hand(place)
@@ -116,7 +115,7 @@ class Local:
         hand.give(task)
         return hand
 
-    def _ended(self) -> list[tuple[Make | Read, Any]]:
+    def _ended(self) -> list[tuple[Make | Ask, Any]]:
         """Tasks that have ended since the last look, and with what; waits a moment."""
         wait([hand.connection for hand in self._busy()], PULSE)
         if requests.checkpoint:
@@ -138,11 +137,18 @@ class Local:
             elif (how := hand.gone()) is not None:
                 self._drop(place, hand)
                 found.append((task, Undone(f"its process ended: {how}", tail(task.log))))
-            elif self.timeout is not None and time.monotonic() - hand.since > self.timeout * trials(task, self.setup):
+            elif self._late(task, hand):
                 self._drop(place, hand, LAST_WORDS)
                 words = f"it took longer than --cell-timeout {self.timeout:g} s"
                 found.append((task, Undone(words, tail(task.log))))
         return found
+
+    def _late(self, task: Make | Ask, hand: Hand) -> bool:
+        """A cell has so long; an answer is many small steps, each of which has."""
+        if self.timeout is None:
+            return False
+        since = hand.since if isinstance(task, Make) else hand.heard
+        return time.monotonic() - since > self.timeout * trials(task, self.setup)
 
     def _at_work(self, place: int) -> bool:
         hand = self.hands[place]
@@ -161,10 +167,10 @@ class Local:
         hand.kill()
         self.hands[place] = None
 
-    def _changed(self, task: Make | Read, outcome: Any, changed: tuple[str, ...]) -> Any:
+    def _changed(self, task: Make | Ask, outcome: Any, changed: tuple[str, ...]) -> Any:
         """A plugin's code has changed this worker: a cell stands as it was made, an answer that does so does not."""
         words = f"{task.job.title}: its code changed {', '.join(changed)}"
-        if isinstance(task, Read) and not isinstance(outcome, Undone):
+        if isinstance(task, Ask) and not isinstance(task.question, Clock) and not isinstance(outcome, Undone):
             return Undone(f"while it answered, its code changed {', '.join(changed)}: others would be timed so too")
         self.reporter.say(f"{words}; another process goes on")
         if isinstance(outcome, Made):
@@ -181,6 +187,6 @@ class Local:
             time.sleep(PULSE / 4)
 
 
-def trials(task: Make | Read, setup: Setup) -> int:
+def trials(task: Make | Ask, setup: Setup) -> int:
     """How many trainings a task is."""
     return (setup.spec.search or 1) if task.job.kind == "search" else 1

@@ -22,9 +22,9 @@ __all__ = ["Job", "Made", "Outcomes", "Undone", "make_plan"]
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to make: a cell, or what a search finds for a method."""
+    """One thing to make: a cell, or what a search finds for a method. Timings are asked for, and in no plan."""
 
-    kind: Literal["backbone", "static", "search", "method"]
+    kind: Literal["backbone", "static", "search", "method", "timing"]
     label: str  # as in the record
     seed: int
     needs: tuple[str, ...] = ()  # keys of the jobs that come before it

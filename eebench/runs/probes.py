@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import copy
-import os
-import shutil
-import tempfile
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -30,6 +25,7 @@ if TYPE_CHECKING:
     from eebench.plugins.chosen import Chosen
     from eebench.runs.cell import Cell
     from eebench.runs.prepare import Prepared
+    from eebench.runs.store import Store
     from eebench.runs.tables import Scored
 
 __all__ = ["Chose", "Subject", "subjects"]
@@ -83,34 +79,31 @@ class Subject:
         """MACs per exit: of an image those of any other, of texts as their lengths are."""
         return self._counter(split)[0] if self.prepared.data.modality == "text" else self.cell.costs("test")
 
-    def traced(self, folder: Path, name: str, split: Callable[[], Split]) -> tuple[Trace, Costs]:
+    def traced(self, store: Store, kind: str, name: str, split: Callable[[], Split]) -> tuple[Trace, Costs]:
         """The trace of other inputs, kept from before or made now.
 
         Args:
-            folder: where traces of this kind lie, one folder a trained model.
+            store: where the run lies.
+            kind: folder of traces of this kind, with one a trained model.
             name: of these inputs.
             split: makes them, where there is no trace yet.
+
+        Raises:
+            DamagedError: the one that is kept is not as it was written, and the store repairs nothing.
         """
-        own = folder / f"{self.cell.id}-{sha256(self.cell.weights)[:12]}"  # trained again it is another model
-        with_costs = own / f"costs-{name}.npz"
-        try:
-            with np.load(with_costs, allow_pickle=False) as file:
+        model = f"{self.cell.id}-{sha256(self.cell.weights)[:12]}"  # trained again it is another one
+        unit = f"{kind}/{model}/{name}"
+        kept = store.beside(unit)
+        if kept is not None:
+            with np.load(kept / "costs.npz", allow_pickle=False) as file:
                 costs = Costs(**{column: file[column] for column in file.files})
-            return Trace.load(own, name), costs
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            pass  # none, or one that was cut: it is made
+            return Trace.load(kept, name), costs
         inputs = split()
         task, device = self.prepared.data.task, self.prepared.device
         trace, costs = collect(self.model, self.rule, inputs, task, device=device), self.costs(inputs)
-        own.mkdir(parents=True, exist_ok=True)
-        making = Path(tempfile.mkdtemp(prefix=".", dir=own))
-        try:
-            np.savez(making / with_costs.name, **vars(costs))
+        with store.writing_beside(unit) as making:
+            np.savez(making / "costs.npz", **vars(costs))
             trace.save(making, name)
-            for path in sorted(making.iterdir()):
-                os.replace(path, own / path.name)
-        finally:
-            shutil.rmtree(making, ignore_errors=True)
         return trace, costs
 
     def point(self, chose: Chose, trace: Trace, costs: Costs, plain: float | None = None) -> Point:

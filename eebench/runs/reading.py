@@ -5,18 +5,17 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from eebench.errors import StorageError, UserError
-from eebench.files import storage_trouble
+from eebench.errors import StorageError
 from eebench.plugins.cards import read_card
 from eebench.plugins.chosen import Chosen
 from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
-from eebench.runs.beyond import beyond_rows
+from eebench.runs.besides import Besides
 from eebench.runs.cell import Cell
 from eebench.runs.choose import Chooser
 from eebench.runs.headlines import Seed, headline_rows, pair_rows, widen
@@ -25,19 +24,17 @@ from eebench.runs.maker import line_of
 from eebench.runs.models import Model
 from eebench.runs.plan import Job, Made, Outcomes, Undone
 from eebench.runs.prepare import Prepared
-from eebench.runs.reader import MethodRead, chooser_of
+from eebench.runs.questions import Question, Read
+from eebench.runs.reader import chooser_of
 from eebench.runs.samples import sample_rows
 from eebench.runs.store import Store
 from eebench.runs.tables import Scored, frontier_of, score_plain, score_static
-from eebench.runs.timings import attach_speedups, rounds_of, samples_of
+from eebench.runs.timings import attach_speedups
 from eebench.runs.trials import Concluded, recall
 from eebench.schema import STATIC, TABLES
-from eebench.timing.paths import energy_rows, time_seed
 from eebench.timing.times import Times
 
 __all__ = ["Reading"]
-
-Found = TypeVar("Found")
 
 
 class Reading:
@@ -50,7 +47,7 @@ class Reading:
         reporter: hears how it goes.
         plan: the run's jobs.
         outcomes: what became of them.
-        read_method: scores one method's cell (:meth:`eebench.runs.reader.Reader.read`, here or in another process).
+        ask: has questions answered that a method's own code has to answer, here or in another process.
 
     Attributes:
         cells: what became of each cell, for the record.
@@ -67,13 +64,14 @@ class Reading:
         reporter: Reporter,
         plan: Sequence[Job],
         outcomes: Outcomes,
-        read_method: Callable[[Job, Cell, Cell], MethodRead | Undone],
+        ask: Callable[[Question], Any],
     ) -> None:
         self.prepared, self.registry, self.store, self.reporter = prepared, registry, store, reporter
         self.spec, self.task, self.depth = prepared.spec, prepared.data.task, prepared.depth
         self.targets = prepared.targets
         self.jobs = {(job.kind, job.label, job.seed): job for job in plan}
-        self.outcomes, self.read_method = outcomes, read_method
+        self.outcomes, self.ask = outcomes, ask
+        self.besides = Besides(ask, self._keep, prepared.notes, reporter)
         self.cells: list[dict[str, Any]] = []
         self.tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
         self.raw: dict[str, Mapping[str, np.ndarray]] = {}
@@ -109,13 +107,11 @@ class Reading:
         for chosen in self.prepared.methods:
             found = self._method(chosen, base, seed)
             models += [] if found is None else [found]
-        none: dict[str, list[dict[str, Any]]] = {}
-        besides = partial(beyond_rows, self.prepared, models, self.store.path, self.reporter)
-        for name, rows in self._if_possible("shift or slowdown", seed, besides, none).items():
-            self.tables[name] += rows
+        for model in models:
+            self._beyond(model, models[0], seed)
         times = self._time(models, seed)
-        for label, error in times.failed.items():
-            self._lost(label, seed, f"while it was timed: {line_of(error)}", error)
+        for label, raised in times.failed.items():
+            self._lost(label, seed, f"while it was timed: {raised.reason}", raised.log)
         self._tabulate([model for model in models if model.scored.label not in times.failed], times, seed)
 
     def _plain_backbone(self, seed: int) -> Cell:
@@ -157,7 +153,7 @@ class Reading:
             return None
         cell = made.cell
         assert cell is not None
-        found = self.read_method(job, cell, base)
+        found = self.ask(Read(job, cell, base))
         if isinstance(found, Undone):
             self._failed(label, seed, found)
             return None
@@ -173,42 +169,27 @@ class Reading:
             )
         return Model(scored, cell, chosen=chosen)
 
+    def _beyond(self, model: Model, plain: Model, seed: int) -> None:
+        """Its rows under shift and attack, where they are asked for and it has exits to attack."""
+        if model.static:
+            job = next(job for job in self.jobs.values() if job.kind == "static" and job.seed == seed)
+        else:
+            job = self.jobs["backbone" if model is plain else "method", model.scored.label, seed]
+        if self.spec.shift:
+            self.tables["shift"] += self.besides.beyond("shift", job, model, plain)
+        if self.spec.slowdown and model.chosen is not None:
+            self.tables["slowdown"] += self.besides.beyond("slowdown", job, model, plain)
+
     def _time(self, models: Sequence[Model], seed: int) -> Times:
-        prepared, spec = self.prepared, self.spec
-        entrants = [entrant for model in models for entrant in model.entrants(prepared)]
-        if spec.energy:
-            test, size = prepared.data.test, max(spec.latency_batch_sizes)
-            work = partial(energy_rows, device=prepared.device, batch_size=size, seed=seed, reporter=self.reporter)
-            self.tables["energy"] += self._if_possible("energy", seed, lambda: work(entrants, test), [])
         if (self.store.path / f"latency-s{seed}.npz").exists():
             self.reporter.say(f"seed {seed}: timed again; these timings take the place of the record's")
-        times = time_seed(
-            entrants,
-            prepared.data.test,
-            device=prepared.device,
-            samples=samples_of(spec),
-            rounds=rounds_of(spec),
-            batch_sizes=spec.latency_batch_sizes,
-            reporter=self.reporter,
-            seed=seed,
-        )
-        self.timing += times.facts
+        found = self.besides.clocked(models, seed, self.store.path / f".timing-s{seed}")
+        self.tables["energy"] += found.energy
+        self.timing += found.times.facts
         for note in self.cells:
             if note["seed"] == seed and note.get("live"):
-                note["live"]["timed"] = times.live(note["label"])
-        return times
-
-    def _if_possible(self, what: str, seed: int, measure: Callable[[], Found], none: Found) -> Found:
-        """What is measured besides; nothing, and a note, where a method or a meter raised: it takes nothing along."""
-        try:
-            return measure()
-        except Exception as error:
-            if isinstance(error, UserError) or storage_trouble(error, self.store.path) is not None:
-                raise
-            note = f"no {what} of seed {seed}: measuring it raised {line_of(error)}"
-            self.prepared.notes.append(note)
-            self.reporter.say(note)
-            return none
+                note["live"]["timed"] = found.times.live(note["label"])
+        return found.times
 
     def _tabulate(self, models: Sequence[Model], times: Times, seed: int) -> None:
         tables, plain = self.tables, models[0].scored
@@ -221,7 +202,11 @@ class Reading:
             except Exception as error:  # one method's failure must not take the others' hours with it
                 if model.scored is plain:
                     raise
-                self._lost(model.scored.label, seed, f"while its tables were made: {line_of(error)}", error)
+                reason, log = (
+                    f"while its tables were made: {line_of(error)}",
+                    "".join(traceback.format_exception(error)),
+                )
+                self._lost(model.scored.label, seed, reason, log)
                 continue
             for name, some in rows.items():
                 tables[name] += some
@@ -233,13 +218,13 @@ class Reading:
         tables["latency"] += [row for row in times.rows(seed) if row["method"] in labels]
         self.raw[f"latency-s{seed}"] = times.raw()
 
-    def _lost(self, label: str, seed: int, reason: str, error: BaseException) -> None:
+    def _lost(self, label: str, seed: int, reason: str, log: str) -> None:
         """A model that was made, and failed behind its training: its note says so."""
         for note in self.cells:
             mine = note["label"] == label or (label == STATIC and note["label"].startswith(f"{STATIC}["))
             if mine and note["seed"] == seed:
                 note |= {"status": "failed", "reason": reason, "live": None}
-        self._log(label, seed, reason, "".join(traceback.format_exception(error)))
+        self._log(label, seed, reason, log)
 
     def _failed(self, label: str, seed: int, failure: Undone) -> None:
         if failure.storage:
@@ -248,9 +233,12 @@ class Reading:
         self._log(label, seed, failure.reason, failure.log)
 
     def _log(self, label: str, seed: int, reason: str, text: str) -> None:
+        self.reporter.say(f"{label} seed {seed}: FAILED, {reason}; see {self._keep(label, seed, text)}")
+
+    def _keep(self, label: str, seed: int, text: str) -> Path:
         log = self.store.path / f"failed-{self.prepared.cell_id(label, seed, '')}.log"
         log.write_text(text, encoding="utf-8")
-        self.reporter.say(f"{label} seed {seed}: FAILED, {reason}; see {log}")
+        return log
 
     def _note(
         self,

@@ -188,7 +188,7 @@ def _execute(
     begun = begin(store, spec)
     with reporter.run(len(plan) + len(spec.seeds)):
         outcomes = made.by(executor, plan)
-        reading = Reading(prepared, registry, store, reporter, plan, outcomes, executor.read)
+        reading = Reading(prepared, registry, store, reporter, plan, outcomes, executor.ask)
         reading.read(samples=samples)
     seconds = time.perf_counter() - clock
     broken = list(registry.broken.values())

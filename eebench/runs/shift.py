@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from eebench.measure.conformal import conformal_quantile
 from eebench.progress import Reporter
 from eebench.runs.probes import Chose, Subject
 from eebench.runs.score import Point, Row
+from eebench.runs.store import Store
 from eebench.runs.tables import resamples
 from eebench.targets import Target
 
@@ -75,21 +75,22 @@ def _bytes(data: Data) -> int:
     return len(data.test) * data.test.inputs[0].nbytes
 
 
-def shift_rows(subjects: Sequence[Subject], asked: Sequence[Shift], folder: Path, reporter: Reporter) -> list[Row]:
+def shift_rows(subjects: Sequence[Subject], asked: Sequence[Shift], store: Store, reporter: Reporter) -> list[Row]:
     """Rows of one seed.
 
     Args:
         subjects: its models, the plain backbone first.
         asked: the corruptions.
-        folder: of the run; traces go to ``shift`` in it.
+        store: of the run; traces go to ``shift`` in it.
         reporter: hears how it goes.
     """
     rows: list[Row] = []
     plain: dict[str, Point] = {}  # by corruption: what the others' drops and speed-ups are against
-    with reporter.task(f"seed {subjects[0].scored.seed}: {len(subjects)} models under {len(asked)} shifts") as update:
+    last = subjects[-1].scored
+    with reporter.task(f"{last.label} seed {last.seed}: {len(asked)} shifts") as update:
         for number, subject in enumerate(subjects):
-            update(number, len(subjects))
-            for shift, found in _points(subject, asked, folder, plain):
+            for step, (shift, found) in enumerate(_points(subject, asked, store, plain)):
+                update(number * len(asked) + step, len(subjects) * len(asked))
                 if subject.kind == "plain":
                     plain[shift.name] = found[0][1]
                 rows += [_row(subject, shift, chose, point, plain[shift.name]) for chose, point in found]
@@ -98,12 +99,12 @@ def shift_rows(subjects: Sequence[Subject], asked: Sequence[Shift], folder: Path
 
 
 def _points(
-    subject: Subject, asked: Sequence[Shift], folder: Path, plain: dict[str, Point]
+    subject: Subject, asked: Sequence[Shift], store: Store, plain: dict[str, Point]
 ) -> Iterator[tuple[Shift, list[tuple[Chose, Point]]]]:
     """Operating points, first as they are without any shift."""
     yield Shift(CLEAN, 0, lambda: subject.prepared.data.test), [(chose, chose.test) for chose in subject.points]
     for shift in asked:
-        trace, costs = subject.traced(folder / "shift", shift.name, shift.split)
+        trace, costs = subject.traced(store, "shift", shift.name, shift.split)
         base = None if subject.kind == "plain" else float(plain[shift.name].row["gmacs"])
         yield shift, [(chose, subject.point(chose, trace, costs, base)) for chose in subject.points]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from eebench.measure.slowdown import efficacy
 from eebench.progress import Reporter
 from eebench.runs.probes import Chose, Subject
 from eebench.runs.score import Point, Row
+from eebench.runs.store import Store
 
 __all__ = ["slowdown_rows"]
 
@@ -24,7 +25,7 @@ MEASURED = ("score", "mean_exit", "gmacs", "speedup_macs")
 
 def slowdown_rows(
     subjects: Sequence[Subject],
-    folder: Path,
+    store: Store,
     reporter: Reporter,
     attack: Attack = Attack(),  # noqa: B008
 ) -> list[Row]:
@@ -32,7 +33,7 @@ def slowdown_rows(
 
     Args:
         subjects: its models; those without exits cannot be slowed.
-        folder: of the run; traces go to ``slowdown`` in it.
+        store: of the run; traces go to ``slowdown`` in it.
         reporter: hears how it goes.
         attack: how it is gone about.
     """
@@ -40,22 +41,23 @@ def slowdown_rows(
     methods = [subject for subject in subjects if subject.kind == "dynamic"]
     for subject in methods:
         with reporter.task(f"{subject.scored.label} seed {subject.scored.seed}: slowdown attack"):
-            rows += _rows(subject, folder / "slowdown", attack)
+            rows += _rows(subject, store, attack)
         subject.release()
     return rows
 
 
-def _rows(subject: Subject, folder: Path, attack: Attack) -> list[Row]:
+def _rows(subject: Subject, store: Store, attack: Attack) -> list[Row]:
     data = subject.prepared.data
     preprocessing = data.preprocessing
     assert preprocessing is not None, "refused before"
     ids = stratified(data.test.targets, attack.samples)
     some: Split = data.test.subset(ids)
     name = f"r{attack.radius:.6f}-n{attack.steps}-s{attack.step_size:.6f}-{len(ids)}"
+    traced = partial(subject.traced, store, "slowdown")
     traces = {
         "": (_rows_of(subject.cell.trace("test"), ids), subject.cell.costs("test")),
-        "_attacked": subject.traced(folder, name, lambda: attacked(subject.model, some, preprocessing, attack)),
-        "_noise": subject.traced(folder, f"noise-{name}", lambda: noisy(subject.model, some, preprocessing, attack)),
+        "_attacked": traced(name, lambda: attacked(subject.model, some, preprocessing, attack)),
+        "_noise": traced(f"noise-{name}", lambda: noisy(subject.model, some, preprocessing, attack)),
     }
     rows = []
     for chose in subject.points:

@@ -15,18 +15,17 @@ from typing import Any
 import numpy as np
 
 from eebench.errors import StorageError, UserError, shown
-from eebench.files import durable, storage_trouble, write_json, write_table
-from eebench.manifest import MANIFEST, DamagedError, faults_of_cell, faults_of_run, is_record_only, seal, sha256
+from eebench.files import durable, storage_trouble
+from eebench.manifest import DamagedError, faults_of_cell, faults_of_run, is_record_only, seal, spoilt_arrays
 from eebench.record import RunRecord
-from eebench.schema import TABLES
+from eebench.runs.probed import PROBES, probed
+from eebench.runs.publishing import STAGE, publish
 
 __all__ = ["Store"]
 
 ABANDONED = 24 * 3600.0  # seconds: copying a cell takes minutes; what is older belongs to a run that was killed
 FORGOTTEN = 14 * 24 * 3600.0  # seconds: what is unfinished or set aside and nobody has looked at for so long
 UNFINISHED = ".unfinished-"
-BESIDE = ("encoder",)  # folders of a run that are read with its record
-STAGE = ".record-"
 ASIDE = ".set-aside"  # folder of a run: what was damaged
 LOCK = ".lock"
 
@@ -76,7 +75,7 @@ class Store:
         if own.exists():
             faults = faults_of_cell(own, cell_id)
             if faults:
-                self._set_aside(own, faults[0])
+                self._set_aside(own, faults[0], cell_id)
             elif not is_record_only(own):
                 return own
             else:
@@ -86,12 +85,28 @@ class Store:
             if faults or is_record_only(other):
                 self.say(f"not taken over: {shown(other)}: {faults[0] if faults else 'it has no weights or traces'}")
                 continue
-            with self._replacing(cell_id) as folder:
+            with self._replacing(own) as folder:
                 shutil.copytree(other, folder, dirs_exist_ok=True, copy_function=_link)
             return own
         return None
 
-    def _set_aside(self, damaged: Path, fault: str) -> None:
+    def beside(self, unit: str) -> Path | None:
+        """A sealed folder beside the cells, by its path within the run; None when there is none.
+
+        One that is not as it was written is set aside.
+
+        Raises:
+            DamagedError: it would be set aside, and the store repairs nothing.
+        """
+        own = self.path / unit
+        if not own.exists():
+            return None
+        faults = faults_of_cell(own, unit)
+        if faults:
+            self._set_aside(own, faults[0], unit.replace("/", "-"))
+        return None if faults else own
+
+    def _set_aside(self, damaged: Path, fault: str, name: str) -> None:
         """Move what is damaged out of the way, for somebody to look at.
 
         Raises:
@@ -102,8 +117,8 @@ class Store:
         aside = self.path / ASIDE
         aside.mkdir(exist_ok=True)
         with suppress(FileNotFoundError):  # a run beside this one has done it
-            _remove(aside / damaged.name)
-            os.replace(damaged, aside / damaged.name)
+            _remove(aside / name)
+            os.replace(damaged, aside / name)
         self.say(f"set aside, to be made again: {shown(damaged)}: {fault}")
 
     def check(self) -> None:
@@ -120,21 +135,30 @@ class Store:
             self.say(f"to be written anew: {shown(self.path)}: {fault}")
         for cell in () if self.repair else sorted((self.path / "cells").glob("[!.]*")):
             self.cell(cell.name)
+        for unit in () if self.repair else probed(self.path):
+            self.beside(unit)
 
     @contextmanager
     def writing(self, cell_id: str) -> Iterator[Path]:
         """A folder to fill; it becomes the cell when the block ends well, and vanishes when it does not."""
-        with self._replacing(cell_id) as temporary:
+        with self._replacing(self.path / "cells" / cell_id) as temporary:
             yield temporary
-            seal(temporary, cell=cell_id)
+            _seal(temporary, cell_id)
 
     @contextmanager
-    def _replacing(self, cell_id: str) -> Iterator[Path]:
-        cells = self.path / "cells"
-        temporary = Path(tempfile.mkdtemp(prefix=f".{cell_id}-", dir=cells))
+    def writing_beside(self, unit: str) -> Iterator[Path]:
+        """A folder to fill; it becomes the sealed folder of that path within the run when the block ends well."""
+        (self.path / unit).parent.mkdir(parents=True, exist_ok=True)
+        with self._replacing(self.path / unit) as temporary:
+            yield temporary
+            _seal(temporary, unit)
+
+    @contextmanager
+    def _replacing(self, target: Path) -> Iterator[Path]:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
             yield temporary
-            self._put(temporary, cells / cell_id)
+            self._put(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -153,9 +177,12 @@ class Store:
                 yield own
             return
         try:
+            for spoilt in spoilt_arrays(folder):
+                self.say(f"to be made again: {shown(spoilt)}: it is not as it was computed")
+                spoilt.unlink()
             yield folder
+            _seal(folder, cell_id)
             (folder / LOCK).unlink()
-            seal(folder, cell=cell_id)
             self._put(folder, self.path / "cells" / cell_id)
         finally:
             if folder.exists() and {path.name for path in folder.iterdir()} <= {LOCK}:
@@ -187,7 +214,8 @@ class Store:
     def _sweep(self) -> None:
         """Remove what killed runs left half-written. By age: the owner may still write, on this machine or another."""
         kept = [*(self.path / "cells").glob(f"{UNFINISHED}*"), *(self.path / ASIDE).glob("*")]
-        for left in [*(self.path / "cells").glob(".*-*"), *self.path.glob(f"{STAGE}*"), *kept]:
+        beside = [left for probe in PROBES for left in (self.path / probe).glob("*/.*-*")]
+        for left in [*(self.path / "cells").glob(".*-*"), *beside, *self.path.glob(f"{STAGE}*"), *kept]:
             with suppress(OSError):  # another run may be sweeping too
                 if time.time() - left.stat().st_mtime > (FORGOTTEN if left in kept else ABANDONED):
                     _remove(left)
@@ -216,33 +244,21 @@ class Store:
         Returns:
             The path of ``run.json``.
         """
-        stage = Path(tempfile.mkdtemp(prefix=STAGE, dir=self.path))
-        try:
-            for name, rows in tables.items():
-                write_table(stage / f"{name}.csv", list(TABLES[name]), rows)
-            for name, arrays in raw.items():
-                values: dict[str, Any] = dict(arrays)
-                np.savez_compressed(stage / f"{name}.npz", **values)
-            checksums = {path.name: sha256(path) for path in sorted(stage.iterdir())}
-            beside = [path for name in BESIDE for path in sorted((self.path / name).rglob("*")) if path.is_file()]
-            checksums |= {path.relative_to(self.path).as_posix(): sha256(path) for path in beside}
-            manifests = (f"cells/{cell.id}/{MANIFEST}" for cell in record.cells if cell.id is not None)
-            checksums |= {name: sha256(self.path / name) for name in manifests}
-            record = record.model_copy(update={"checksums": checksums})
-            write_json(stage / "run.json", record.model_dump(mode="json"))
-            for path in stage.iterdir():
-                durable(path)
-            seal(stage, ["run.json"], run=record.run)
-            last = ("run.json", MANIFEST)  # whoever is stopped between two of them leaves what does not fit together
-            for name in [*sorted({path.name for path in stage.iterdir()} - {*last}), *last]:
-                os.replace(stage / name, self.path / name)
-            for old in [*self.path.glob("*.csv"), *self.path.glob("*.npz")]:
-                if old.name not in checksums:
-                    old.unlink()  # an earlier record's
-            durable(self.path)
-        finally:
-            shutil.rmtree(stage, ignore_errors=True)
-        return self.path / "run.json"
+        return publish(self.path, tables, raw, record)
+
+
+def _seal(folder: Path, name: str) -> None:
+    """Write the manifest of what has just been made.
+
+    Raises:
+        DamagedError: an array is not as it was computed; its file is removed, so that it is made again.
+    """
+    spoilt = spoilt_arrays(folder)
+    for path in spoilt:
+        path.unlink()
+    if spoilt:
+        raise DamagedError(f"{spoilt[0].name} was changed while its cell was made; the same command makes it again")
+    seal(folder, cell=name)
 
 
 def _remove(path: Path) -> None:

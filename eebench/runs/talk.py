@@ -20,16 +20,17 @@ import numpy as np
 from eebench.discovery import Plugin
 from eebench.progress import Bar, Reporter
 from eebench.runs.plan import Job, Outcomes
+from eebench.runs.questions import Question
 from eebench.runs.spec import RunSpec
 
 __all__ = [
     "Announced",
+    "Ask",
     "Begin",
     "Channel",
     "Done",
     "Make",
     "Progressed",
-    "Read",
     "Ready",
     "Refused",
     "RemoteReporter",
@@ -74,13 +75,16 @@ class Make:
 
 
 @dataclass(frozen=True)
-class Read:
-    """Score a method's finished cell, and compare live inference with the replay."""
+class Ask:
+    """Answer a question about finished cells."""
 
-    job: Job
-    cell: Any
-    base: Any  # the plain backbone's cell
+    question: Question
     log: Path
+
+    @property
+    def job(self) -> Job:
+        """What it is about."""
+        return self.question.job
 
 
 # --- from the worker -------------------------------------------------------------------------------------------------

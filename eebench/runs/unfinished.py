@@ -20,6 +20,7 @@ from eebench.runs.maker import line_of
 from eebench.runs.models import Model
 from eebench.runs.plan import Job, Made, Undone, make_plan
 from eebench.runs.prepare import Prepared, prepare
+from eebench.runs.questions import Question, Read
 from eebench.runs.reader import MethodRead, chooser_of
 from eebench.runs.reading import Reading
 from eebench.runs.record import run_record
@@ -79,7 +80,7 @@ def read_unfinished(run: Path, root: Path, registry: Registry, reporter: Reporte
     prepared.spec = asked.model_copy(update={"seeds": seeds, "shift": False, "slowdown": False})
     store = Store(root, run.name)
     outcomes = {job.key: _outcome(job, found) for job in plan}
-    reading = _SoFar(prepared, registry, store, reporter, plan, outcomes, _Replay(prepared).read)
+    reading = _SoFar(prepared, registry, store, reporter, plan, outcomes, _Replay(prepared).ask)
     reading.read(samples=False)
     for job in jobs:
         if job not in plan:
@@ -125,9 +126,10 @@ class _Replay:
         self.prepared = prepared
         self.methods = {chosen.label: chosen for chosen in prepared.methods}
 
-    def read(self, job: Job, cell: Cell, base: Cell) -> MethodRead | Undone:
+    def ask(self, question: Question) -> MethodRead | Undone:
         """What a method's cell gives, or why it gives nothing."""
-        prepared, chosen = self.prepared, self.methods[job.label]
+        assert isinstance(question, Read), "nothing else is asked of what is unfinished"
+        cell, base, prepared, chosen = question.cell, question.base, self.prepared, self.methods[question.job.label]
         task, depth = prepared.data.task, prepared.depth
         try:
             chooser = chooser_of(prepared, score_plain(base, task, depth))

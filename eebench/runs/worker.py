@@ -54,7 +54,7 @@ def _watch(parent: int) -> None:
 
 
 def _serve(connection: Connection[Any, Any]) -> None:
-    from eebench.runs.talk import Announced, Channel, Make, Read, Ready, Refused, RemoteReporter
+    from eebench.runs.talk import Announced, Ask, Channel, Make, Ready, Refused, RemoteReporter
 
     channel = Channel(connection)
     reporter = RemoteReporter(channel)
@@ -72,8 +72,8 @@ def _serve(connection: Connection[Any, Any]) -> None:
             if isinstance(task, Make):
                 answer = tasks.guarded(lambda task=task: tasks.maker.make(task.job, task.before))
             else:
-                assert isinstance(task, Read)
-                answer = tasks.guarded(lambda task=task: tasks.reader.read(task.job, task.cell, task.base))
+                assert isinstance(task, Ask)
+                answer = tasks.guarded(lambda task=task: tasks.answers.to(task.question))
         channel.send(answer)
 
 
@@ -99,14 +99,14 @@ class _Tasks:
         """Learn where work goes."""
         import torch
 
+        from eebench.runs.answers import Answers
         from eebench.runs.maker import Maker
-        from eebench.runs.reader import Reader
         from eebench.runs.store import Store
 
         torch.set_num_threads(begin.threads)
         store = Store(begin.results, begin.run, repair=begin.repair, say=self.reporter.say)
         self.maker = Maker(self.prepared, store, self.reporter, force=begin.force)
-        self.reader = Reader(self.prepared, store)
+        self.answers = Answers(self.prepared, store, self.reporter)
 
     def guarded(self, work: Any) -> Any:
         """Do a task; say what it was about to leave otherwise in this process."""

@@ -14,12 +14,13 @@ from typing import Literal
 from eebench.errors import UserError
 from eebench.manifest import CLEANED
 from eebench.record import CellFacts, RunRecord, read_record
-from eebench.runs.store import ASIDE, LOCK, STAGE, UNFINISHED
+from eebench.runs.probed import PROBES
+from eebench.runs.publishing import STAGE
+from eebench.runs.store import ASIDE, LOCK, UNFINISHED
 from eebench.schema import BACKBONE, STATIC
 
 __all__ = ["Found", "Thing", "Wanted", "find", "remove"]
 
-PROBES = ("shift", "slowdown")  # folders of a run with traces of other inputs than its splits', by cell
 FRESH = 3600.0  # seconds: what was touched so lately may be being written, here or on another machine
 
 

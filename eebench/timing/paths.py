@@ -17,7 +17,7 @@ from eebench.data.base import Split
 from eebench.engine.model import EarlyExitModel
 from eebench.progress import Reporter
 from eebench.schema import BACKBONE, exit_path, fixed_path
-from eebench.timing.blame import ContenderError
+from eebench.timing.blame import ContenderError, blamed
 from eebench.timing.clocks import Clocks, Stopwatch
 from eebench.timing.energy import NvmlMeter, measure_energy
 from eebench.timing.readings import Timing
@@ -191,7 +191,8 @@ def energy_rows(
                 torch.cuda.synchronize()
                 return len(ids)
 
-            used = measure_energy(work, meter)
+            with blamed(contender.key):
+                used = measure_energy(work, meter)
             row = {"method": contender.key[0], "seed": seed, "path": contender.key[4], "batch_size": batch_size}
             row |= {"joules": used.joules_per_sample, "gross_joules": used.gross_joules_per_sample}
             found.append(row | {"idle_watts": used.idle_watts, "seconds": used.seconds, "samples": used.samples})

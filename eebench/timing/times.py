@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from eebench.schema import BACKBONE, exit_path
 from eebench.timing.readings import CPU, WALL, Timing
 from eebench.timing.rounds import TURN, Key
 
-__all__ = ["QUIET", "SHOWN", "TOLERANCE", "Expected", "Speedup", "Times", "differs"]
+__all__ = ["QUIET", "SHOWN", "TOLERANCE", "Expected", "Raised", "Speedup", "Times", "differs"]
 
 SHOWN = 0.1
 """Widest 95 % interval of a published speed-up, as a share of it."""
@@ -54,6 +55,14 @@ class Speedup:
     again: bool = False  # another round may mend it
 
 
+@dataclass(frozen=True)
+class Raised:
+    """What a method raised while it was timed: on one line, and at length."""
+
+    reason: str
+    log: str
+
+
 @dataclass
 class Times:
     """All timings of one seed."""
@@ -64,11 +73,12 @@ class Times:
     expected: dict[Key, Expected] = field(default_factory=dict)
     ids: dict[Key, np.ndarray] = field(default_factory=dict)  # (batches, size) rows of the split that were timed
     facts: list[dict[str, Any]] = field(default_factory=list)  # how it was on each device, for the record
-    failed: dict[str, BaseException] = field(default_factory=dict)  # what methods raised while they were timed
+    failed: dict[str, Raised] = field(default_factory=dict)  # methods that raised while they were timed
 
     def leave_out(self, label: str, error: BaseException) -> None:
         """Drop everything of a method that raised."""
-        self.failed[label] = error
+        words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        self.failed[label] = Raised(words, "".join(traceback.format_exception(error)))
         of_each: tuple[dict[Key, Any], ...] = (self.timings, self.knobs, self.expected, self.ids)
         for values in of_each:
             for key in [key for key in values if key[0] == label]:

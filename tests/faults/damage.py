@@ -62,7 +62,7 @@ def again(spec, plugin, results, **options):
     """The same command once more; what it said."""
     reporter = Reporter(quiet=True)
     options.setdefault("how", Execution(in_process=True))  # no process to start: seconds for a test
-    outcome = execute(spec, Registry.installed([plugin]), results, reporter=reporter, **options)
+    outcome = execute(spec, Registry.installed([plugin] if plugin else []), results, reporter=reporter, **options)
     return outcome, reporter.lines
 
 

@@ -130,6 +130,65 @@ def test_whatever_a_rule_does_when_it_is_read_stays_in_its_cell(tmp_path):
         assert (cells[f"bad{i}"].status, cells[f"bad{i}"].reason) == ("failed", reason)
 
 
+BEHIND = {  # a stage, and what a rule does there
+    "timed": ("not gc.isenabled()", "os._exit(4)"),
+    "timed for ever": ("not gc.isenabled()", "[time.sleep(1) for _ in iter(int, 1)]"),
+    "shifted": ("seen_in('traced')", "ctypes.string_at(0)"),
+}
+RULE = """
+
+import gc, traceback
+
+
+def seen_in(name):
+    return any(frame.name == name for frame in traceback.extract_stack())
+
+
+class Rule{i}(Confidence):
+    def observe(self, output, exit, ids):
+        with open({pids!r}, "a") as file:
+            file.write(str(os.getpid()) + " ")
+        if {when}:
+            {harm}
+        return super().observe(output, exit, ids)
+
+    def step(self, state, seen, knob):
+        with open({pids!r}, "a") as file:
+            file.write(str(os.getpid()) + " ")
+        return super().step(state, seen, knob)
+
+
+class Bad{i}(Base):
+    name = 'bad{i}'
+
+    def rule(self, task):
+        return Rule{i}()
+"""
+
+
+@pytest.mark.faults
+def test_whatever_a_rule_does_when_it_is_timed_or_shifted_costs_its_own_numbers(tmp_path):
+    """Its own process ends, the others' numbers stand, and no rule is asked in the process that runs the show."""
+    pids = tmp_path / "pids"
+    methods = [RULE.format(i=i, when=when, harm=harm, pids=str(pids)) for i, (when, harm) in enumerate(BEHIND.values())]
+    tables = run(tmp_path, len(BEHIND), "".join(methods), how=Execution(cell_timeout=40.0), shift=True)
+    assert str(os.getpid()) not in pids.read_text().split()
+    path = Path(tables["curves"].attrs["path"])
+    record = read_record(path)
+    cells = {cell.label: cell for cell in record.cells}
+    assert (cells[GOOD].status, cells["bad2"].status) == ("done", "done")
+    assert cells["bad0"].reason == "while it was timed: its process ended: exit status 4"
+    assert cells["bad1"].reason == "while it was timed: it took longer than --cell-timeout 40 s"
+    assert set(tables["latency"]["method"]) == {"backbone", "bad2", GOOD}
+    assert set(tables["curves"]["method"]) == {"backbone", "bad2", GOOD}
+    assert set(tables["shift"]["method"]) == {"backbone", "bad0", "bad1", GOOD}
+    words = "no shift of bad2 seed 0: measuring it, its process ended: SIGSEGV, a segmentation fault"
+    assert words in record.notes
+    assert not list(path.glob(".timing*"))
+    (log,) = path.glob("failed-shift-bad2-*.log")
+    assert "Segmentation fault" in log.read_text()
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("harm", ["os._exit(0)", "ctypes.string_at(0)"])
 def test_whatever_is_built_is_built_in_another_process_first(harm, tmp_path):

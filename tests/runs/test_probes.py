@@ -15,13 +15,16 @@ from eebench.api import Task
 from eebench.data.base import Data, Split
 from eebench.data.corruptions import KINDS
 from eebench.errors import UserError
+from eebench.record import read_record
 from eebench.runs import probes
+from eebench.runs.doctor import examine
 from eebench.runs.inputs import refuse
 from eebench.runs.shift import CLEAN, SEVERITIES, _held, shifts
 from eebench.schema import TABLES
 from eebench.studies.cleaning import Wanted, find
 from eebench.studies.merging import merge
 from eebench.targets import Target
+from tests.faults.damage import again, cut, flip
 from tests.studies.parts import part
 from tests.studies.parts import rows as rows_of
 
@@ -114,18 +117,69 @@ def test_attacked_and_as_they_are(probed):
     assert first["efficacy"].to_numpy() == pytest.approx(1 - costs[0] / costs[-1] / 2)
 
 
-def test_traces_are_gone_on_with(probed, monkeypatch):
+def test_traces_are_gone_on_with_and_damaged_ones_are_named_and_made_again(probed, monkeypatch, tmp_path):
+    run = shutil.copytree(probed.results, tmp_path / "results") / probed.path.name
     made = []
     collect = probes.collect
     monkeypatch.setattr(probes, "collect", lambda *a, **k: made.append(a) or collect(*a, **k))
-    lost, cut = sorted((probed.path / "shift").glob("pabee*/trace-*.npz"))[:2]
-    lost.unlink()
-    cut.write_bytes(cut.read_bytes()[:-200])
-    again = eebench.run(probed.spec, results=probed.results)
-    assert len(made) == 2
-    pd.testing.assert_frame_equal(again["shift"], probed.tables["shift"])
-    pd.testing.assert_frame_equal(again["slowdown"], probed.tables["slowdown"])
-    assert not list((probed.path / "shift").rglob(".*"))
+    kept = sorted((run / "shift").glob("pabee*/*"))
+    lost, shortened, flipped, exchanged, other = kept[:5]
+    shutil.rmtree(lost)
+    cut(shortened / f"trace-{shortened.name}.npz")
+    flip(flipped / "costs.npz", 200)
+    shutil.rmtree(exchanged)
+    shutil.copytree(other, exchanged)
+    (attack,) = sorted((run / "slowdown").glob("jei*/r*"))
+    (attack / "manifest.json").unlink()
+    health = examine(run)
+    assert [(trace.id.rpartition("/")[2], trace.state) for trace in health.traces if trace.state != "whole"] == [
+        *((unit.name, "missing" if unit == lost else "damaged") for unit in kept[:4]),
+        (attack.name, "damaged"),
+    ]
+    assert health.again == [*(f"{LABELS[0]} seed 0, shift {unit.name}" for unit in kept[:4]), health.again[4], "record"]
+    assert health.again[4] == f"{LABELS[1]} seed 0, slowdown {attack.name}"
+    with pytest.raises(UserError, match=f"{shortened.name}: .* bytes; without --no-repair it is set aside"):
+        again(probed.spec, None, tmp_path / "results", repair=False)
+    assert not made, "refused before any work"
+    _, lines = again(probed.spec, None, tmp_path / "results")
+    assert len(made) == 5
+    for unit in (shortened, flipped, exchanged, attack):
+        assert any(line.startswith("set aside, to be made again: ") and unit.name in line for line in lines)
+    found = eebench.read(run)
+    pd.testing.assert_frame_equal(found["shift"], probed.tables["shift"])
+    pd.testing.assert_frame_equal(found["slowdown"], probed.tables["slowdown"])
+    assert not list((run / "shift").rglob(".*"))
+    assert examine(run).well
+    assert len(examine(run).set_aside) == 4
+
+
+def test_a_published_copy_without_traces_is_as_it_was_written(probed, tmp_path):
+    run = shutil.copytree(probed.path, tmp_path / "run")
+    shutil.rmtree(run / "shift")
+    health = examine(run)
+    assert health.well
+    assert {trace.id.partition("/")[0] for trace in health.traces} == {"slowdown"}
+
+
+def test_one_whose_rule_fails_beyond_the_test_split_takes_nothing_along(probed, tmp_path, monkeypatch):
+    shutil.copytree(probed.results, tmp_path / "results")
+    point = probes.Subject.point
+
+    def fail(self, *found):
+        if self.scored.label == LABELS[0]:
+            raise ArithmeticError("no such luck")
+        return point(self, *found)
+
+    monkeypatch.setattr(probes.Subject, "point", fail)
+    _, lines = again(probed.spec, None, tmp_path / "results")
+    found = eebench.read(tmp_path / "results" / probed.path.name)
+    words = f"no shift of {LABELS[0]} seed 0: measuring it, ArithmeticError: no such luck"
+    assert words in lines
+    assert words in read_record(tmp_path / "results" / probed.path.name).notes
+    for name in ("shift", "slowdown"):
+        others = probed.tables[name].query("method != @LABELS[0]").reset_index(drop=True)
+        pd.testing.assert_frame_equal(found[name], others)
+    assert set(LABELS) <= set(found["latency"]["method"])
 
 
 def test_runs_made_apart_join_what_was_probed(probed, tmp_path):

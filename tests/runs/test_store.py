@@ -6,12 +6,15 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from eebench.errors import UserError
+from eebench.manifest import DamagedError
 from eebench.record import read_record
 from eebench.runs.store import Store
 from eebench.schema import TABLES
+from tests.faults.damage import flip
 
 
 def fill(store, cell_id, text="one"):
@@ -174,6 +177,30 @@ def test_afresh_nothing_is_gone_on_with(tmp_path):
         assert [path.name for path in folder.iterdir()] == [".lock"]
         (folder / "cell.json").write_text("{}")
     assert everything(store.cell("a-1")) == ["cell.json", "manifest.json"]
+
+
+@pytest.mark.parametrize("at", [200, 900, -10])
+def test_an_array_that_changes_while_its_cell_is_made_is_found_and_made_again(tmp_path, at):
+    """By the checksum that numpy writes with it: a manifest made afterwards would swear to the damage."""
+    said = []
+    store = Store(tmp_path, "run", say=said.append)
+
+    def make():
+        with store.making("a-1") as folder:
+            np.savez_compressed(folder / "trace-val.npz", prediction=np.arange(1000))
+            np.savez(folder / "costs-val.npz", total=np.arange(1000.0))
+            flip(folder / "trace-val.npz", at)
+
+    with pytest.raises(DamagedError, match=r"^trace-val\.npz was changed while its cell was made"):
+        make()
+    left = store.path / "cells" / ".unfinished-a-1"
+    assert sorted(path.name for path in left.iterdir()) == [".lock", "costs-val.npz"]
+    flip(left / "costs-val.npz", 500)  # and killed before anybody looked
+    with store.making("a-1") as folder:
+        assert [path.name for path in folder.iterdir()] == [".lock"]
+        np.savez(folder / "costs-val.npz", total=np.arange(1000.0))
+    assert said == [f"to be made again: {left / 'costs-val.npz'}: it is not as it was computed"]
+    assert store.cell("a-1") is not None
 
 
 def test_an_unfinished_cell_is_swept_up_after_two_weeks(tmp_path):
