@@ -124,6 +124,7 @@ class TimingFacts(_Facts):
     others_cores: list[float]  # cores that other processes used, a round each
     seconds: float
     rounds: int
+    runtimes: list[str] = ["eager"]  # that were asked for
 
 
 class ImportFacts(_Facts):

@@ -10,8 +10,11 @@ from eebench.targets import DROPS, SHARES, Target
 
 __all__ = [
     "BACKBONE",
+    "BEST",
+    "EAGER",
     "KINDS",
     "PROTOCOL_VERSION",
+    "RUNTIMES",
     "SCHEMA_VERSION",
     "STATIC",
     "TABLES",
@@ -26,6 +29,12 @@ PROTOCOL_VERSION = 2
 
 BACKBONE = "backbone"
 """Label of the plain backbone."""
+
+EAGER, BEST = "eager", "best"
+"""Runtime in which everything is timed; and the fastest of several, each side's own."""
+
+RUNTIMES = (EAGER, "compile", "onnxruntime")
+"""PyTorch operator by operator; compiled by torch.compile, segment by segment; exported and run by ONNX Runtime."""
 
 STATIC = "static"
 """Label of the smaller models of the same architecture, each trained alone."""
@@ -242,6 +251,7 @@ TABLES: dict[str, dict[str, str]] = {
         "exit_<block>: everyone forced to "
         "stop there, every exit before it asked; fixed_<block>: that exit's head alone",
         "knob": "the knob in force; empty for plain and forced exits",
+        "runtime": "eager; compile or onnxruntime where --runtimes asked for it, on the CPU",
         "mean_ms": "ms a sample (batch time / batch size) on the clock named by basis: mean over batches of their "
         "medians over rounds; where a rule decides at batch 1, weighted by the share of the split that stops there",
         "wall_ms": "the same by the wall clock",
@@ -260,6 +270,19 @@ TABLES: dict[str, dict[str, str]] = {
         "or others used cores that the threads needed",
         "threads": "torch CPU threads",
         "noisy": "True when rounds stray against the plain backbone's: IQR / median of the ratio > 0.1",
+    },
+    "runtimes": {
+        **_WHO,
+        "path": "an operating point's name, or blocks_<k>: a static model; batch 1, on the CPU",
+        "runtime": "eager, compile or onnxruntime; or best: whichever of them is fastest for each side",
+        "ran_in": "the runtime that the method ran in",
+        "against": "the runtime that the plain backbone ran in, as one graph; the method's own, but for best",
+        "mean_ms": "ms a sample of the method, as in latency",
+        "plain_ms": "ms a sample of the plain backbone",
+        "speedup": "how many times faster than the plain backbone, same samples and rounds",
+        "speedup_low": "lower end of its 95 % interval (jackknife over turns); empty below ten turns",
+        "speedup_high": "its upper end",
+        "withheld": "why the speed-up is not to be shown; empty where it may be",
     },
     "energy": {
         **_WHO,

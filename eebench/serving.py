@@ -13,7 +13,7 @@ import numpy as np
 from eebench.errors import UserError
 from eebench.measure.queueing import Served, bursty, highest_load, serve
 from eebench.record import read_record
-from eebench.schema import BACKBONE, STATIC
+from eebench.schema import BACKBONE, EAGER, STATIC
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,6 +120,8 @@ def load_table(
     record = read_record(path)
     table = pd.read_csv(path / "latency.csv")
     table = table[(table["device"] == device) & (table["scenario"] == "single") & (table["batch_size"] == 1)]
+    if "runtime" in table.columns:
+        table = table[table["runtime"] == EAGER]
     table = table[~table["path"].str.startswith(("exit_", "fixed_"))]
     _known("method", methods, table["method"])
     _known("operating point", targets, table["path"])

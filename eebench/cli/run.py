@@ -25,6 +25,7 @@ from eebench.cli.options import (
 from eebench.cli.report import render_and_print
 from eebench.errors import UserError
 from eebench.runs.how import Execution
+from eebench.runs.runtimes import asked_runtimes
 
 
 def run(
@@ -65,6 +66,9 @@ def run(
     energy: Annotated[bool, field("energy", "--energy")] = False,
     shift: Annotated[bool, field("shift", "--shift")] = False,
     slowdown: Annotated[bool, field("slowdown", "--slowdown")] = False,
+    runtimes: Annotated[
+        str, typer.Option(help="Time in these on the CPU: eager (always), compile, onnxruntime; separated by commas.")
+    ] = "eager",
     results: Results = Path("results"),
     reports: Reports = Path("reports"),
     plugin: Plugins = None,
@@ -94,6 +98,7 @@ def run(
     """Train, stop early for real, measure and report: the main job."""
     how: dict[str, Any] = {"force": force, "repair": not no_repair, "samples": not no_samples}
     how["how"] = Execution(in_process, cell_timeout, executor)
+    how["runtimes"] = asked_runtimes([name.strip() for name in runtimes.split(",")])
     if study is not None:
         from eebench.cli.study import check_options, run_file
 

@@ -30,7 +30,7 @@ from eebench.rules import Decided
 if TYPE_CHECKING:
     from eebench.data.preprocessing import Preprocessing
 
-__all__ = ["OPSET", "Described", "export"]
+__all__ = ["CLOSE", "OPSET", "Described", "export"]
 
 OPSET = 20
 """ONNX operators' version unless another is asked for: the first with GELU."""

@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from eebench.deploy.samples import RESIZE, Images, Texts
 from eebench.errors import UserError, did_you_mean, shown
 from eebench.raw import Raw
 
-__all__ = ["Answer", "Exported", "Runner", "needs_of"]
+__all__ = ["Answer", "Exported", "Runner", "needs_of", "needs_of_graphs"]
 
 PIXELS, IDS = "pixels", "ids"
 
@@ -250,10 +250,22 @@ class _Opener:
         return _Session(session, graph)
 
 
+class _Takes(Protocol):
+    """A graph, as far as its arguments go."""
+
+    @property
+    def takes(self) -> Mapping[str, Any]: ...
+
+
 def needs_of(deployment: Deployment) -> list[frozenset[str]]:
     """By exit, the names that segments behind it read."""
+    return needs_of_graphs(list(zip(deployment.segments, deployment.answers, strict=True)))
+
+
+def needs_of_graphs(graphs: Sequence[tuple[_Takes, _Takes | None]]) -> list[frozenset[str]]:
+    """The same of each exit's segment and the graph of its late classifier."""
     needs: list[frozenset[str]] = [frozenset()]
-    for segment, answer in zip(deployment.segments[:0:-1], deployment.answers[:0:-1], strict=True):
+    for segment, answer in graphs[:0:-1]:
         needs.append(needs[-1] | {*segment.takes} | ({*answer.takes} if answer is not None else set()))
     return needs[::-1]
 

@@ -12,115 +12,16 @@ import pandas as pd
 from eebench.errors import UserError
 from eebench.files import read_json
 from eebench.manifest import check_run
+from eebench.report.columns import ADDED, FLAGS, NEEDED, OPTIONAL, TEXT
 from eebench.report.older import upgrade
 from eebench.report.targets import in_order, main_target
-from eebench.schema import BACKBONE, STATIC
+from eebench.schema import BACKBONE, EAGER, STATIC
 
 __all__ = ["BACKBONE", "NEEDED", "READS", "STATIC", "Record", "load"]
 
 READS = (2, 3)
 """Schema versions that can be read."""
 
-NEEDED: dict[str, tuple[str, ...]] = {
-    "curves": (
-        "method", "seed", "split", "kind", "knob_name", "knob", "score", "mean_exit", "gmacs", "gmacs_backbone",
-        "gmacs_heads", "gmacs_gates", "speedup_layers", "speedup_macs", "ece",
-    ),
-    "exits": ("method", "seed", "split", "exit", "score", "gmacs", "ece", "ece_calibrated"),
-    "operating_points": (
-        "method", "seed", "kind", "target", "met", "knob_name", "knob", "val_score", "val_gmacs", "score", "drop",
-        "drop_low", "drop_high", "over_fixed", "over_fixed_low", "over_fixed_high", "mean_exit", "gmacs",
-        "gmacs_backbone", "gmacs_heads", "gmacs_gates", "speedup_layers", "speedup_macs", "speedup_cpu",
-        "speedup_cpu_low", "speedup_cpu_high", "speedup_gpu", "speedup_gpu_low", "speedup_gpu_high", "ece",
-    ),
-    "latency": (
-        "method", "seed", "device", "scenario", "batch_size", "path", "mean_ms", "p50_ms", "p95_ms", "iqr_ms", "noisy",
-    ),
-}  # fmt: skip
-"""Tables and columns a report cannot do without, in every version."""
-
-_OPTIONAL: dict[str, tuple[str, ...]] = {
-    "shares": ("method", "seed", "target", "exit", "share", "accuracy"),
-    "pairs": ("target", "method_a", "method_b", "difference", "low", "high", "p", "p_holm"),
-    "tiers": ("target", "method", "tier", "mean_rank"),
-    "training": ("method", "seed", "seconds", "epochs", "passes"),
-    "shift": (
-        "method",
-        "seed",
-        "target",
-        "corruption",
-        "severity",
-        "score",
-        "score_drift",
-        "drop",
-        "held",
-        "gmacs_drift",
-        "coverage",
-    ),
-    "slowdown": (
-        "method",
-        "seed",
-        "target",
-        "radius",
-        "samples",
-        "mean_exit",
-        "mean_exit_noise",
-        "mean_exit_attacked",
-        "speedup_macs",
-        "speedup_macs_noise",
-        "speedup_macs_attacked",
-        "score",
-        "score_noise",
-        "score_attacked",
-    ),
-    "search": (
-        "method",
-        "seed",
-        "trial",
-        "lr",
-        "backbone_lr_scale",
-        "options",
-        "value",
-        "seconds",
-        "chosen",
-        "reason",
-    ),
-    "headlines": ("target", "method", "kind", "measure", "value", "low", "high", "seeds"),
-    "energy": ("method", "seed", "path", "batch_size", "joules"),
-    "summary": ("method", "seed", "name", "value"),
-    "reliability": ("method", "seed", "target", "bin", "low", "high", "count", "confidence", "accuracy"),
-    "conformal": ("method", "seed", "target", "sets", "alpha", "coverage", "size"),
-    "samples": (
-        "method",
-        "seed",
-        "target",
-        "stops",
-        "sample",
-        "exit",
-        "correct",
-        "truth",
-        "answer",
-        "confidence",
-        "text",
-        "tile",
-    ),
-}
-_ADDED: dict[str, dict[str, Any]] = {  # what version 3 brought, and what stands for it where a record has none
-    "operating_points": {
-        "choose": "naive", "dead_share": 0.0, "withheld_cpu": "", "withheld_gpu": "",
-        **dict.fromkeys(
-            ("val_drop", "val_drop_upper", "over_frontier", "over_frontier_low", "over_frontier_high",
-             "speedup_macs_low", "speedup_macs_high"), float("nan")),
-    },
-    "exits": {"live": True, "majority": float("nan")},
-    "latency": {"basis": "wall", "contaminated": False},
-}  # fmt: skip
-_TEXT = {
-    "method", "split", "kind", "knob_name", "metric", "target", "device", "scenario", "path", "name", "sets", "choose",
-    "method_a", "method_b", "withheld_cpu", "withheld_gpu", "measure", "basis", "stops", "correct", "truth", "answer",
-    "text", "options", "reason", "corruption", "held",
-}  # fmt: skip
-_FLAGS = {"met", "noisy", "live", "contaminated", "chosen"}
 _RUN = ("run", "command", "spec", "spec_sha256", "environment", "data", "backbone", "macs", "cells")
 
 
@@ -149,12 +50,13 @@ class Record:
 
     @property
     def latency(self) -> pd.DataFrame:
-        """Every timed path."""
-        return self.tables["latency"]
+        """Every path timed in eager PyTorch; what other runtimes do is a table of its own, ``runtimes``."""
+        table = self.tables["latency"]
+        return table[table["runtime"] == EAGER]
 
     def table(self, name: str) -> pd.DataFrame:
         """An optional table; empty, with its columns, where the run has none."""
-        return self.tables.get(name, pd.DataFrame(columns=list(_OPTIONAL[name])))
+        return self.tables.get(name, pd.DataFrame(columns=list(OPTIONAL[name])))
 
     @cached_property
     def methods(self) -> list[str]:
@@ -252,13 +154,13 @@ def load(run_dir: Path) -> Record:
     run = _run_json(run_dir)
     check_run(run_dir)
     tables = {name: _table(run_dir / f"{name}.csv", columns) for name, columns in NEEDED.items()}
-    there = {name: columns for name, columns in _OPTIONAL.items() if (run_dir / f"{name}.csv").is_file()}
+    there = {name: columns for name, columns in OPTIONAL.items() if (run_dir / f"{name}.csv").is_file()}
     tables |= {name: _table(run_dir / f"{name}.csv", columns) for name, columns in there.items()}
     if "split" in tables.get("shares", ()):  # a report is about test data
         tables["shares"] = tables["shares"][tables["shares"]["split"] == "test"]
     if run["schema_version"] == 2:
         tables = upgrade(tables)
-    for name, added in _ADDED.items():
+    for name, added in ADDED.items():
         table = tables[name]
         tables[name] = table.assign(**{column: value for column, value in added.items() if column not in table})
     return Record(run_dir, run, {name: table for name, table in tables.items() if name in NEEDED or len(table)})
@@ -297,7 +199,7 @@ def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     """One table with at least these columns; text stays text, flags become booleans, the rest numbers."""
     if not path.is_file():
         raise UserError(f"{path.parent} is an incomplete run directory: it has no {path.name}")
-    kinds = dict.fromkeys(_TEXT | _FLAGS, str)
+    kinds = dict.fromkeys(TEXT | FLAGS, str)
     try:
         frame = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
     except (ValueError, OSError) as error:  # pandas' own parser errors are ValueErrors
@@ -305,12 +207,12 @@ def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     lacking = [name for name in columns if name not in frame]
     if lacking:
         raise UserError(f"{path} lacks the column{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}")
-    for name in (*columns, *(column for column in _ADDED.get(path.stem, ()) if column in frame)):
-        if name in _FLAGS:
+    for name in (*columns, *(column for column in ADDED.get(path.stem, ()) if column in frame)):
+        if name in FLAGS:
             frame[name] = frame[name].str.lower().isin(["true", "1"])
-        elif name.startswith("withheld_"):
+        elif name.startswith("withheld"):
             frame[name] = frame[name].fillna("")
-        elif name not in _TEXT:
+        elif name not in TEXT:
             try:
                 frame[name] = pd.to_numeric(frame[name])
             except ValueError as error:

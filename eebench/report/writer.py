@@ -23,6 +23,7 @@ from eebench.report.markdown import markdown
 from eebench.report.pages import Page, html
 from eebench.report.paper import bibtex, latex, paper_kit
 from eebench.report.robustness import robustness
+from eebench.report.runtimes import runtimes
 from eebench.report.scene import COSTS, Plot, Scene
 from eebench.report.style import COLUMN, PAGE, TEXT, Medium, style
 from eebench.report.svg import dark, inline, save, save_pdf
@@ -163,6 +164,7 @@ def _sections(scene: Scene, figures: list[str], tables: list[str], *, pictures: 
         details.knobs(scene),
         details.costs(scene, drawn),
         *calibration.calibration(scene, drawn),
+        *runtimes(scene),
         *robustness(scene),
         provenance.troubles(scene),
         provenance.provenance(scene),

@@ -9,13 +9,13 @@ from typing import Any
 from eebench.errors import UserError
 from eebench.files import storage_trouble
 from eebench.progress import Reporter
-from eebench.runs.environment import hold_memory
 from eebench.runs.maker import line_of, undone
 from eebench.runs.models import Model
 from eebench.runs.prepare import Prepared
 from eebench.runs.probes import subjects
 from eebench.runs.questions import Beyond, Clock, Clocked, Question, Read
 from eebench.runs.reader import Reader, settled
+from eebench.runs.runtimes import in_other_runtimes
 from eebench.runs.score import Row
 from eebench.runs.shift import Shift, shift_rows, shifts
 from eebench.runs.slowdown import slowdown_rows
@@ -69,21 +69,24 @@ class Answers:
 
     def _clock(self, question: Clock) -> Clocked:
         spec, prepared, seed = self.prepared.spec, self.prepared, question.job.seed
-        hold_memory()
         models = [self._with_method(model) for model in question.models]
         with pointing(question.pointer):
             entrants = [entrant for model in models for entrant in model.entrants(prepared)]
             energy, notes = self._energy(entrants, seed) if spec.energy else ([], ())
-            times = time_seed(
-                entrants,
-                prepared.data.test,
-                device=prepared.device,
-                samples=samples_of(spec),
-                rounds=rounds_of(spec),
-                batch_sizes=spec.latency_batch_sizes,
-                reporter=self.reporter,
-                seed=seed,
-            )
+            with in_other_runtimes(entrants, question.runtimes, self.reporter):
+                times = time_seed(
+                    entrants,
+                    prepared.data.test,
+                    device=prepared.device,
+                    samples=samples_of(spec),
+                    rounds=rounds_of(spec),
+                    batch_sizes=spec.latency_batch_sizes,
+                    reporter=self.reporter,
+                    seed=seed,
+                )
+        times.facts = [facts | {"runtimes": list(question.runtimes)} for facts in times.facts]
+        for other in times.others.values():
+            notes += tuple(f"{who} was not timed in {other.runtime}: {why}" for who, why in other.absent.items())
         return Clocked(times, energy, notes)
 
     def _energy(self, entrants: list[Entrant], seed: int) -> tuple[list[dict[str, Any]], tuple[str, ...]]:

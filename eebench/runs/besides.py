@@ -13,7 +13,7 @@ from eebench.progress import Reporter
 from eebench.runs.models import Model
 from eebench.runs.plan import Job, Undone
 from eebench.runs.questions import Beyond, Clock, Clocked, Question
-from eebench.schema import BACKBONE
+from eebench.schema import BACKBONE, EAGER
 from eebench.timing.blame import pointed_at
 from eebench.timing.times import Raised, Times
 
@@ -28,6 +28,7 @@ class Besides:
         keep: writes what there is to read about a failure: of what, of which seed, the text.
         notes: what a reader of the record must know; grows.
         reporter: hears it too.
+        runtimes: that models are timed in.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class Besides:
         keep: Callable[[str, int, str], object],
         notes: list[str],
         reporter: Reporter,
+        runtimes: tuple[str, ...] = (EAGER,),
     ) -> None:
         self.ask, self.keep, self.notes, self.reporter = ask, keep, notes, reporter
+        self.runtimes = runtimes
 
     def beyond(self, what: Literal["shift", "slowdown"], job: Job, model: Model, plain: Model) -> list[dict[str, Any]]:
         """A model's rows on other inputs than the test split's; none, and a note, where measuring them failed.
@@ -72,7 +75,7 @@ class Besides:
         try:
             while True:
                 left = tuple(replace(m, chosen=None) for m in models if m.scored.label not in failed)
-                found = self.ask(Clock(job, left, pointer))
+                found = self.ask(Clock(job, left, pointer, self.runtimes))
                 if isinstance(found, Clocked):
                     found.times.failed |= failed
                     break
@@ -87,7 +90,8 @@ class Besides:
         finally:
             pointer.unlink(missing_ok=True)
         for note in found.notes:
-            self._remark(note)
+            if note not in self.notes:
+                self._remark(note)
         return found
 
     def _remark(self, note: str) -> None:

@@ -41,6 +41,7 @@ class Clock:
     job: Job
     models: tuple[Model, ...]  # without their methods, the plain backbone first
     pointer: Path  # a file that names whoever runs, for the case that the process ends
+    runtimes: tuple[str, ...]  # to time in
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from eebench.progress import Reporter
 from eebench.runs.besides import Besides
 from eebench.runs.cell import Cell
 from eebench.runs.choose import Chooser
-from eebench.runs.environment import hold_memory
 from eebench.runs.headlines import Seed, headline_rows, pair_rows, widen
 from eebench.runs.live import Live
 from eebench.runs.maker import line_of
@@ -32,7 +31,8 @@ from eebench.runs.store import Store
 from eebench.runs.tables import Scored, frontier_of, score_plain, score_static
 from eebench.runs.timings import attach_speedups
 from eebench.runs.trials import Concluded, recall
-from eebench.schema import STATIC, TABLES
+from eebench.schema import EAGER, STATIC, TABLES
+from eebench.timing.across import runtime_rows
 from eebench.timing.times import Times
 
 __all__ = ["Reading"]
@@ -49,6 +49,7 @@ class Reading:
         plan: the run's jobs.
         outcomes: what became of them.
         ask: has questions answered that a method's own code has to answer, here or in another process.
+        runtimes: that it is timed in.
 
     Attributes:
         cells: what became of each cell, for the record.
@@ -66,13 +67,14 @@ class Reading:
         plan: Sequence[Job],
         outcomes: Outcomes,
         ask: Callable[[Question], Any],
+        runtimes: Sequence[str] = (EAGER,),
     ) -> None:
         self.prepared, self.registry, self.store, self.reporter = prepared, registry, store, reporter
         self.spec, self.task, self.depth = prepared.spec, prepared.data.task, prepared.depth
         self.targets = prepared.targets
         self.jobs = {(job.kind, job.label, job.seed): job for job in plan}
         self.outcomes, self.ask = outcomes, ask
-        self.besides = Besides(ask, self._keep, prepared.notes, reporter)
+        self.besides = Besides(ask, self._keep, prepared.notes, reporter, tuple(runtimes))
         self.cells: list[dict[str, Any]] = []
         self.tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
         self.raw: dict[str, Mapping[str, np.ndarray]] = {}
@@ -184,7 +186,6 @@ class Reading:
     def _time(self, models: Sequence[Model], seed: int) -> Times:
         if (self.store.path / f"latency-s{seed}.npz").exists():
             self.reporter.say(f"seed {seed}: timed again; these timings take the place of the record's")
-        hold_memory()  # as whoever reads the clock does: the record describes this process
         found = self.besides.clocked(models, seed, self.store.path / f".timing-s{seed}")
         self.tables["energy"] += found.energy
         self.timing += found.times.facts
@@ -218,6 +219,7 @@ class Reading:
         attach_speedups(tables["operating_points"], times, seed)
         labels = {model.scored.label for model in told}
         tables["latency"] += [row for row in times.rows(seed) if row["method"] in labels]
+        tables["runtimes"] += [row for row in runtime_rows(times, seed) if row["method"] in labels]
         self.raw[f"latency-s{seed}"] = times.raw()
 
     def _lost(self, label: str, seed: int, reason: str, log: str) -> None:

@@ -30,6 +30,7 @@ from eebench.runs.prepare import Prepared, prepare
 from eebench.runs.progress_file import ProgressFile, Step
 from eebench.runs.reading import Reading
 from eebench.runs.record import run_record
+from eebench.runs.runtimes import asked_runtimes
 from eebench.runs.search import check_search
 from eebench.runs.spec import RunSpec
 from eebench.runs.store import Store
@@ -65,6 +66,7 @@ def run(
     samples: bool = True,
     quiet: bool = True,
     how: Execution | None = None,
+    runtimes: Sequence[str] = (),
     **values: Any,
 ) -> dict[str, pd.DataFrame]:
     """Run a benchmark from Python.
@@ -78,6 +80,7 @@ def run(
         samples: keep a few test samples in the record for the report; False for private data.
         quiet: no progress.
         how: in workers or in this process; no result depends on it.
+        runtimes: what to time in beside eager PyTorch, on the CPU: ``compile``, ``onnxruntime``.
         **values: fields of a RunSpec, when ``spec`` is not given. In place of a name, ``methods`` takes ``Method``
             classes, ``backbone`` a ``Backbone`` class or a network made (which starts with the weights it has), and
             ``dataset`` a ``DataSet`` class or a ``Data`` object, such as ``eebench.data.from_arrays`` makes.
@@ -104,6 +107,7 @@ def run(
         repair=repair,
         samples=samples,
         how=how,
+        runtimes=runtimes,
     )
     for cell in outcome.failed:
         warnings.warn(f"{cell['label']} seed {cell['seed']} failed: {cell['reason']}", RuntimeWarning, stacklevel=2)
@@ -120,6 +124,7 @@ def execute(
     repair: bool = True,
     samples: bool = True,
     how: Execution | None = None,
+    runtimes: Sequence[str] = (),
     ready: Callable[[str], None] = lambda name: None,
 ) -> Outcome:
     """Do everything a spec asks for, reusing finished cells, and write the run directory.
@@ -133,15 +138,17 @@ def execute(
         repair: set damaged cells aside and make them again, rather than refuse them.
         samples: keep a few test samples in the record for the report.
         how: in workers, as a rule, or in this process.
+        runtimes: what to time in beside eager PyTorch.
         ready: called with the run's name before any work; may refuse it.
     """
     if results.exists() and not results.is_dir():
         raise UserError(f"output directory {results} is a file")
+    runtimes = asked_runtimes(runtimes)
+    hold_memory()
     how = how or Execution()
     with ExitStack() as stack:
         workers = stack.enter_context(workers_of(spec, registry, reporter, how))
         prepared = prepare(spec, registry)
-        hold_memory(prepared.data.modality)
         if prepared.spec.search is not None:
             check_search(prepared.methods)
         ready(prepared.spec.run_name)
@@ -161,7 +168,7 @@ def execute(
         file = ProgressFile(store.path, [step_of(job) for job in plan], 0 if workers is None else how.workers)
         stack.callback(file.close)
         made = _Made(prepared, reporter, file, logs)
-        return _execute(prepared, registry, store, reporter, executor, plan, made, samples=samples)
+        return _execute(prepared, registry, store, reporter, executor, plan, made, runtimes, samples=samples)
 
 
 def _execute(
@@ -172,6 +179,7 @@ def _execute(
     executor: Executor,
     plan: Sequence[Job],
     made: _Made,
+    runtimes: Sequence[str],
     *,
     samples: bool,
 ) -> Outcome:
@@ -188,7 +196,7 @@ def _execute(
     begun = begin(store, spec)
     with reporter.run(len(plan) + len(spec.seeds)):
         outcomes = made.by(executor, plan)
-        reading = Reading(prepared, registry, store, reporter, plan, outcomes, executor.ask)
+        reading = Reading(prepared, registry, store, reporter, plan, outcomes, executor.ask, runtimes)
         reading.read(samples=samples)
     seconds = time.perf_counter() - clock
     broken = list(registry.broken.values())

@@ -111,7 +111,7 @@ class _Merging:
                 if held is not None and _number(row["knob"]) == _number(held["knob"]):
                     held |= {name: _clocked(name, row, elsewhere) for name in _CLOCKED if name in row}
             if not elsewhere:
-                for name in ("latency", "energy"):
+                for name in ("latency", "runtimes", "energy"):
                     self.tables[name] += _rows(source, name, own)
                 self._take_raw(source, own)
         first = self.joined.sources[0]

@@ -14,6 +14,7 @@ from rich.console import Console
 from eebench.errors import UserError
 from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
+from eebench.record import read_record
 from eebench.runs.estimate import needs, print_run
 from eebench.runs.runner import Outcome, execute
 from eebench.studies.expand import Entry, Selection, entries_of, narrowed
@@ -169,7 +170,7 @@ def run_study(
     outcome = StudyOutcome(folder)
     for number, one in enumerate(planned, 1):
         where = f"{number} of {len(planned)}, {one.entry.title}"
-        if one.finished and not force:
+        if one.finished and not force and not _untimed(results / one.run, how.get("runtimes", ())):
             reporter.say(f"{where}: finished before")
             outcome.runs.append(results / one.run)
             finished(results / one.run)
@@ -185,6 +186,11 @@ def run_study(
         outcome.failed |= {f"{c['label']} seed {c['seed']} of {one.run}": c["reason"] for c in done.failed}
         finished(done.path)
     return outcome
+
+
+def _untimed(run: Path, runtimes: Sequence[str]) -> bool:
+    """Whether a finished run was not timed in some of these runtimes."""
+    return any(not {*runtimes} <= {*facts.runtimes} for facts in read_record(run).timing)
 
 
 def _write(study: Study, planned: Sequence[Planned], results: Path) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from eebench.schema import EAGER
+
 __all__ = ["ContenderError", "Key", "blamed", "pointed_at", "pointing"]
 
 ROOM = 4096  # bytes of the file that names whoever runs
@@ -17,15 +19,15 @@ Key = tuple[str, str, str, int, str]
 
 
 class ContenderError(Exception):
-    """A contender's own inference raised; ``key`` says whose, ``__cause__`` what."""
+    """A contender's own inference raised; ``key`` and ``runtime`` say whose, ``__cause__`` what."""
 
-    def __init__(self, key: Key) -> None:
+    def __init__(self, key: Key, runtime: str = EAGER) -> None:
         super().__init__(f"{key[0]} on path {key[4]}")
-        self.key = key
+        self.key, self.runtime = key, runtime
 
 
 @contextmanager
-def blamed(key: Key) -> Iterator[None]:
+def blamed(key: Key, runtime: str = EAGER) -> Iterator[None]:
     """Whatever is raised within is that contender's.
 
     Raises:
@@ -36,7 +38,7 @@ def blamed(key: Key) -> Iterator[None]:
         yield
     except (Exception, SystemExit) as error:  # a stranger's code may do either
         _point("")
-        raise ContenderError(key) from error
+        raise ContenderError(key, runtime) from error
     _point("")  # not where this process is being stopped: whose inference it was is asked then
 
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,13 +16,17 @@ from eebench.api import ExitRule, Inputs
 from eebench.data.base import Split
 from eebench.engine.model import EarlyExitModel
 from eebench.progress import Reporter
-from eebench.schema import BACKBONE, exit_path, fixed_path
+from eebench.schema import BACKBONE, EAGER, exit_path, fixed_path
 from eebench.timing.blame import ContenderError, blamed
 from eebench.timing.clocks import Clocks, Stopwatch
+from eebench.timing.elsewhere import elsewhere
 from eebench.timing.energy import NvmlMeter, measure_energy
 from eebench.timing.readings import Timing
 from eebench.timing.rounds import Contender, Rounds, Run, time_rounds
 from eebench.timing.times import Expected, Times
+
+if TYPE_CHECKING:
+    from eebench.timing.elsewhere import Opened
 
 __all__ = ["Entrant", "batches_of", "energy_rows", "time_seed"]
 
@@ -41,6 +45,8 @@ class Entrant:
         fixed: target → block of its operating points without a rule.
         path: what an entrant without a rule is called.
         expected: path → what is known of it beforehand.
+        runtimes: the model opened in other runtimes than eager PyTorch, by name; timed on the CPU.
+        unopened: why it could not be opened in others.
     """
 
     label: str
@@ -50,6 +56,8 @@ class Entrant:
     fixed: dict[str, int] = field(default_factory=dict)
     path: str = "plain"
     expected: dict[str, Expected] = field(default_factory=dict)
+    runtimes: dict[str, Opened] = field(default_factory=dict)
+    unopened: dict[str, str] = field(default_factory=dict)
 
 
 def time_seed(
@@ -71,11 +79,16 @@ def time_seed(
     for the operating points at batch 1 whose speed-up could not be shown yet, and for the plain backbone beside them.
 
     A method that raises is left out (``Times.failed``) and the others are timed from the start; what the plain backbone
-    raises is raised.
+    raises is raised. What raises in another runtime than eager PyTorch is left out of that runtime (``Times.absent``).
     """
     devices = [torch.device("cpu")] + ([device] if device.type == "cuda" else [])
     clocks = clocks or Clocks(torch.get_num_threads())
     times = Times(clocks.threads)
+    for entrant in entrants:
+        for name in entrant.runtimes:
+            times.beside(name)
+        for name, reason in entrant.unopened.items():
+            times.beside(name).absent[entrant.label] = reason
     order = np.random.default_rng(seed).permutation(len(split))
     for place in devices:
         while True:
@@ -85,11 +98,25 @@ def time_seed(
                 break
             except ContenderError as error:
                 label, cause = error.key[0], error.__cause__
+                if cause is not None and error.runtime != EAGER:
+                    _leave_runtime(here, label, times.beside(error.runtime), cause, reporter)
+                    continue
                 if label == BACKBONE or cause is None:
                     raise
                 times.leave_out(label, cause)
                 reporter.say(f"{label} seed {seed}: {error.key[4]} raised while it was timed; the others start again")
     return times
+
+
+def _leave_runtime(entrants: list[Entrant], label: str, times: Times, error: BaseException, reporter: Reporter) -> None:
+    """A method is timed no more in a runtime that raised."""
+    for entrant in entrants:
+        if entrant.label == label:
+            entrant.runtimes.pop(times.runtime, None)
+    times.drop(label)
+    first = (str(error).strip() or "no message").splitlines()[0]
+    times.absent[label] = f"{type(error).__name__}: {first}"
+    reporter.say(f"{label} raised in {times.runtime} while it was timed: {times.absent[label]}; the others start again")
 
 
 def _time_on(
@@ -108,15 +135,17 @@ def _time_on(
     """Time everybody on one device."""
     for entrant in entrants:
         entrant.model.to(place)
-    contenders: list[Contender] = []
+    contenders: list[tuple[Contender, Times]] = []
     for batch_size in dict.fromkeys(min(size, len(order)) for size in batch_sizes):  # a split may be smaller
         wanted = order[: max(samples, 4 * batch_size)]
         whole = wanted[: len(wanted) // batch_size * batch_size]
         batches = batches_of(entrants[0].model, split, whole, batch_size, place)
         for entrant in entrants:
-            contenders += _contenders(entrant, place, batch_size, batches, times, clocks)
-    unique = {contender.twin: contender for contender in contenders}
-    judge = _Judge(contenders, list(unique), times)
+            listed = _contenders(entrant, place, batch_size, batches, times, clocks)
+            contenders += [(contender, times) for contender in listed]
+            contenders += elsewhere(entrant, batch_size, batches, times) if place.type == "cpu" else []
+    unique = {contender.twin: contender for contender, _ in contenders}
+    judge = _Judge(contenders, list(unique))
     load, started = machine.load(), clocks.wall()
     with reporter.task(f"latency seed {seed} on {place.type}: {len(unique)} paths") as update:
         timings = time_rounds(
@@ -142,28 +171,28 @@ class _Judge:
     keeps the lucky ones: in simulation such intervals held the truth 92 times of 100, with one more round 94 to 95.
     """
 
-    def __init__(self, contenders: list[Contender], twins: list[Hashable], times: Times) -> None:
-        self.contenders, self.times = contenders, times
+    def __init__(self, contenders: list[tuple[Contender, Times]], twins: list[Hashable]) -> None:
+        self.contenders = contenders
         self.place = {twin: i for i, twin in enumerate(twins)}
-        alone = [c for c in contenders if c.key[3] == 1 and not c.key[4].startswith("exit_")]
-        self.plain = {self.place[c.twin] for c in alone if c.key[0] == BACKBONE}
-        self.open = [c for c in alone if c.key[0] != BACKBONE]
+        alone = [(c, times) for c, times in contenders if c.key[3] == 1 and not c.key[4].startswith("exit_")]
+        self.plain = {self.place[c.twin] for c, _ in alone if c.key[0] == BACKBONE}
+        self.open = [(c, times) for c, times in alone if c.key[0] != BACKBONE]
 
     def keep(self, timings: list[Timing]) -> None:
         """Put readings where they belong."""
-        for contender in self.contenders:
-            self.times.timings[contender.key] = timings[self.place[contender.twin]]
+        for contender, times in self.contenders:
+            times.timings[contender.key] = timings[self.place[contender.twin]]
 
     def unsettled(self, timings: list[Timing]) -> set[int]:
         """Places of those that were not settled a round ago."""
         self.keep(timings)
-        last = {self.place[contender.twin] for contender in self.open}
-        self.open = [contender for contender in self.open if self._loud(contender)]
+        last = {self.place[contender.twin] for contender, _ in self.open}
+        self.open = [(contender, times) for contender, times in self.open if self._loud(contender, times)]
         return last | self.plain if last else set()
 
-    def _loud(self, contender: Contender) -> bool:
+    def _loud(self, contender: Contender, times: Times) -> bool:
         label, device, _, _, path = contender.key
-        found = self.times.speedup(label, device, path)
+        found = times.speedup(label, device, path)
         return found is not None and found.again
 
 

@@ -22,6 +22,7 @@ import torch
 
 from eebench.api import Inputs
 from eebench.engine.model import Decision
+from eebench.schema import EAGER
 from eebench.timing.blame import Key, blamed
 from eebench.timing.clocks import Clocks, Stopwatch
 from eebench.timing.readings import Timing, parted
@@ -49,6 +50,7 @@ class Contender:
     batches: Sequence[tuple[Inputs, torch.Tensor]]
     twin: Hashable
     stopwatch: Stopwatch | None = None
+    runtime: str = EAGER
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class _Work:
 
     def warm_up(self, batches: int) -> None:
         for contender, kept in zip(self.contenders, self.kept, strict=True):
-            with blamed(contender.key):
+            with blamed(contender.key, contender.runtime):
                 for turn in range(batches):
                     contender.run(*contender.batches[turn % len(contender.batches)])
                 if self.cuda:
@@ -166,7 +168,7 @@ class _Work:
     def turn(self, i: int, some: range) -> None:
         """A few batches of one contender, one more before them that is not timed: weights and code come back."""
         contender, kept = self.contenders[i], self.kept[i]
-        with blamed(contender.key):
+        with blamed(contender.key, contender.runtime):
             contender.run(*contender.batches[some.start])
             results = [self._one(contender, kept, *contender.batches[j]) for j in some]
         for back, (result, decided) in enumerate(results, -len(some)):  # now: nothing stands between two readings

@@ -12,11 +12,11 @@ import numpy as np
 
 from eebench.measure.statistics import Interval
 from eebench.measure.timings import Strata, round_factors, speedup_interval, strays
-from eebench.schema import BACKBONE, exit_path
+from eebench.schema import BACKBONE, EAGER, exit_path
 from eebench.timing.readings import CPU, WALL, Timing
 from eebench.timing.rounds import TURN, Key
 
-__all__ = ["QUIET", "SHOWN", "TOLERANCE", "Expected", "Raised", "Speedup", "Times", "differs"]
+__all__ = ["QUIET", "SHOWN", "TOLERANCE", "Expected", "Raised", "Speedup", "Times", "crowded", "differs"]
 
 SHOWN = 0.1
 """Widest 95 % interval of a published speed-up, as a share of it."""
@@ -65,7 +65,7 @@ class Raised:
 
 @dataclass
 class Times:
-    """All timings of one seed."""
+    """All timings of one seed, in one runtime."""
 
     threads: int
     timings: dict[Key, Timing] = field(default_factory=dict)
@@ -74,11 +74,31 @@ class Times:
     ids: dict[Key, np.ndarray] = field(default_factory=dict)  # (batches, size) rows of the split that were timed
     facts: list[dict[str, Any]] = field(default_factory=list)  # how it was on each device, for the record
     failed: dict[str, Raised] = field(default_factory=dict)  # methods that raised while they were timed
+    runtime: str = EAGER
+    absent: dict[str, str] = field(default_factory=dict)  # why methods were not timed in this runtime
+    together: list[Times] = field(default_factory=list, repr=False, compare=False)  # of all runtimes, this one included
+
+    def __post_init__(self) -> None:
+        self.together.append(self)
+
+    @property
+    def others(self) -> dict[str, Times]:
+        """The same samples in the same rounds in other runtimes, by name."""
+        return {times.runtime: times for times in self.together if times is not self}
+
+    def beside(self, runtime: str) -> Times:
+        """Room for what is read in another runtime, made where there is none yet."""
+        return self.others.get(runtime) or Times(self.threads, runtime=runtime, together=self.together)
 
     def leave_out(self, label: str, error: BaseException) -> None:
-        """Drop everything of a method that raised."""
+        """Drop everything of a method that raised, in every runtime."""
         words = f"{type(error).__name__}: {' '.join(str(error).split())}"
         self.failed[label] = Raised(words, "".join(traceback.format_exception(error)))
+        for times in self.together:
+            times.drop(label)
+
+    def drop(self, label: str) -> None:
+        """Drop everything of a method in this runtime."""
         of_each: tuple[dict[Key, Any], ...] = (self.timings, self.knobs, self.expected, self.ids)
         for values in of_each:
             for key in [key for key in values if key[0] == label]:
@@ -87,9 +107,10 @@ class Times:
     def basis(self, device: str, batch_size: int) -> str:
         """``cpu`` where others' work is in any wall-clock time of these paths and CPU time can stand in, else ``wall``.
 
-        One for all paths, so that they can be compared.
+        One for all paths and runtimes, so that they can be compared.
         """
-        here = [t for key, t in self.timings.items() if (key[1], key[3]) == (device, batch_size)]
+        all_ = (item for times in self.together for item in times.timings.items())
+        here = [timing for key, timing in all_ if (key[1], key[3]) == (device, batch_size)]
         usable = bool(here) and all(timing.cpu_counts for timing in here)
         return CPU if usable and any(timing.contaminated for timing in here) else WALL
 
@@ -111,7 +132,7 @@ class Times:
         found = speedup_interval(plain.times(basis), mine.times(basis), TURN, self.strata(key))
         say = partial(Speedup, found, basis)
         if basis == WALL and (mine.contaminated or plain.contaminated):
-            return say(_crowded(device, self.threads), again=True)
+            return say(crowded(device, self.threads), again=True)
         stopped, elsewhere, _ = self._against_replay(key)
         if elsewhere > max(2, ELSEWHERE * stopped):
             return say(f"{elsewhere} of {stopped} timed samples stopped elsewhere than in the replay")
@@ -138,20 +159,31 @@ class Times:
         return dict(zip(("compared", "differ", "answers"), map(int, counts), strict=True))
 
     def rows(self, seed: int) -> list[dict[str, Any]]:
-        """Rows of latency.csv."""
+        """Rows of latency.csv, of all runtimes."""
+        return [row for times in self.together for row in times._rows(seed)]
+
+    def _rows(self, seed: int) -> list[dict[str, Any]]:
         rows = []
         for key, timing in self.timings.items():
             label, device, scenario, batch_size, path = key
             basis = self.basis(device, batch_size)
             row = {"method": label, "seed": seed, "device": device, "scenario": scenario, "batch_size": batch_size}
-            row |= {"path": path, "knob": self.knobs.get(key), "threads": self.threads}
+            row |= {"path": path, "knob": self.knobs.get(key), "threads": self.threads, "runtime": self.runtime}
             rows.append(row | timing.summary(basis, self.strata(key)) | {"noisy": self._noisy(key, basis)})
         return rows
 
     def raw(self) -> dict[str, np.ndarray]:
-        """Raw times, ms a sample, (rounds, batches), by ``label|device|scenario|batch|path``; CPU time: ``…|cpu``."""
-        found = {"|".join(map(str, key)): timing.wall_ms for key, timing in self.timings.items()}
-        return found | {"|".join([*map(str, key), CPU]): timing.cpu_ms for key, timing in self.timings.items()}
+        """Raw times, ms a sample, (rounds, batches), by ``label|device|scenario|batch|path``; CPU time: ``…|cpu``.
+
+        Other runtimes than eager PyTorch are named before either: ``…|path|onnxruntime|cpu``.
+        """
+        found: dict[str, np.ndarray] = {}
+        for times in self.together:
+            where = [] if times.runtime == EAGER else [times.runtime]
+            for key, timing in times.timings.items():
+                name = [*map(str, key), *where]
+                found |= {"|".join(name): timing.wall_ms, "|".join([*name, CPU]): timing.cpu_ms}
+        return found
 
     def _against_replay(self, key: Key) -> tuple[int, int, int]:
         """Samples timed on a path, and how many of them stopped elsewhere, or stopped there with another answer."""
@@ -208,7 +240,8 @@ def _factors(timing: Timing, basis: str, batches: int | None = None) -> np.ndarr
     return round_factors((timing.wall_ms if basis == WALL else timing.cpu_ms)[:, :batches])
 
 
-def _crowded(device: str, threads: int) -> str:
+def crowded(device: str, threads: int) -> str:
+    """Why nothing is shown that was read beside others' work."""
     if device == "cuda":
         return "other processes kept the host from feeding the GPU"
     if threads == 1:

@@ -86,7 +86,7 @@ def _latency(name: str, seed: int, device: str, path: str, knob: float | None, m
     return {
         "method": name, "seed": seed, "device": device, "scenario": "single", "batch_size": 1, "path": path,
         "knob": knob, "mean_ms": ms.mean(), "p50_ms": q[0], "p90_ms": q[1], "p95_ms": q[2], "p99_ms": q[3],
-        "iqr_ms": q[5] - q[4], "n": 600, "threads": 2, "noisy": False,
+        "iqr_ms": q[5] - q[4], "n": 600, "threads": 2, "noisy": False, "runtime": "eager",
         **({"device_ms": 0.9 * ms.mean(), "syncs": 5.0} if device == "cuda" else {}), **more,
     }  # fmt: skip
 
