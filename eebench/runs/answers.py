@@ -9,6 +9,7 @@ from typing import Any
 from eebench.errors import UserError
 from eebench.files import storage_trouble
 from eebench.progress import Reporter
+from eebench.runs.environment import hold_memory
 from eebench.runs.maker import line_of, undone
 from eebench.runs.models import Model
 from eebench.runs.prepare import Prepared
@@ -69,6 +70,7 @@ class Answers:
 
     def _clock(self, question: Clock) -> Clocked:
         spec, prepared, seed = self.prepared.spec, self.prepared, question.job.seed
+        hold_memory()
         models = [self._with_method(model) for model in question.models]
         with pointing(question.pointer):
             entrants = [entrant for model in models for entrant in model.entrants(prepared)]

@@ -144,11 +144,11 @@ def execute(
     if results.exists() and not results.is_dir():
         raise UserError(f"output directory {results} is a file")
     runtimes = asked_runtimes(runtimes)
-    hold_memory()
     how = how or Execution()
     with ExitStack() as stack:
         workers = stack.enter_context(workers_of(spec, registry, reporter, how))
         prepared = prepare(spec, registry)
+        hold_memory(prepared.data.modality)
         if prepared.spec.search is not None:
             check_search(prepared.methods)
         ready(prepared.spec.run_name)

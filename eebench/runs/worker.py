@@ -83,10 +83,11 @@ def _prepared(setup: Any, channel: Any, reporter: Any) -> _Tasks:
     from eebench.runs.prepare import prepare
     from eebench.runs.talk import Announced
 
-    hold_memory()
     registry = Registry.installed(list(setup.plugins))
     registry.deadly = dict(setup.deadly)
-    return _Tasks(prepare(setup.spec, registry, lambda words: channel.send(Announced(words))), reporter)
+    prepared = prepare(setup.spec, registry, lambda words: channel.send(Announced(words)))
+    hold_memory(prepared.data.modality)
+    return _Tasks(prepared, reporter)
 
 
 class _Tasks:

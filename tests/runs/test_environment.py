@@ -60,6 +60,15 @@ def test_memory_is_held_only_where_glibc_is(monkeypatch):
     assert describe()["malloc"] == "default"
 
 
+def test_what_trains_on_texts_gives_memory_back(monkeypatch):
+    monkeypatch.setattr(environment, "_held", False)
+    asked = []
+    monkeypatch.setattr(environment.ctypes, "CDLL", lambda name: asked.append(name))
+    assert not hold_memory("text")
+    assert describe()["malloc"] == "default"
+    assert asked == []
+
+
 @pytest.fixture
 def threads():
     before = torch.get_num_threads()
