@@ -13,7 +13,7 @@ from eebench.errors import UserError, did_you_mean, shown
 if TYPE_CHECKING:
     from eebench.plugins.registry import Registry
 
-__all__ = ["fail_if_broken", "numbers", "one_of", "run_directory", "say", "set_aside", "writable"]
+__all__ = ["about_run", "fail_if_broken", "numbers", "one_of", "run_directory", "say", "set_aside", "writable"]
 
 
 LONGEST, DEEPEST = 255, 4000  # bytes of a name and of a path that file systems take
@@ -27,6 +27,14 @@ def run_directory(run: Path, results: Path) -> Path:
         known = [p.parent.name for p in results.glob("*/run.json")] if os.path.isdir(results) else []
         raise UserError(f"no run at {shown(run)} (no run.json){did_you_mean(run.name, known)}")
     return path.resolve() if path.name in ("", "..") else path  # a report is called as its run is
+
+
+def about_run(run: Path) -> dict[str, str]:
+    """What tells a run's rows from another's, as :func:`eebench.open` names it."""
+    from eebench.record import read_record
+
+    record = read_record(run)
+    return {"run": record.run, "backbone": record.backbone.name, "dataset": record.data.name}
 
 
 def numbers(option: str, text: str, kind: type) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from eebench.cli.input import run_directory, writable
+from eebench.cli.input import about_run, run_directory, writable
 from eebench.cli.options import Plugins, Reports, Results
 
 
@@ -36,7 +36,8 @@ def report(
             return
         from eebench.report import comparison_table, read_answer
 
-        told = {"answer": read_answer(path), "rows": comparison_table(path)}
+        about = about_run(path)
+        told = about | {"answer": read_answer(path), "rows": [about | row for row in comparison_table(path)]}
         typer.echo(json.dumps(told, ensure_ascii=False, indent=1))
 
 

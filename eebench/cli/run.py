@@ -96,6 +96,9 @@ def run(
     ] = None,
 ) -> None:
     """Train, stop early for real, measure and report: the main job."""
+    source = context.get_parameter_source("executor")
+    if in_process and source is not None and source.name == "COMMANDLINE":
+        raise UserError("--executor and --in-process contradict each other: give one of them")
     how: dict[str, Any] = {"force": force, "repair": not no_repair, "samples": not no_samples}
     how["how"] = Execution(in_process, cell_timeout, executor)
     how["runtimes"] = asked_runtimes([name.strip() for name in runtimes.split(",")])
@@ -151,22 +154,23 @@ def run(
         slowdown=slowdown,
     )
     from eebench import data
+    from eebench.runs.mistaken import refuse_texts
 
+    refuse_texts(dataset)
     data.check(
         dataset, data_dir, image_size=image_size, target=target, augment=augment, limit=limit, plugins=plugin or ()
     )
     writable("--results", results)
     writable("--reports", reports)
 
-    from eebench.progress import Reporter
-    from eebench.runs.runner import execute
-
     if dry_run:
         from eebench.runs.estimate import print_estimate
 
         print_estimate(spec, registry, results)
         return None
+    from eebench.progress import Reporter
     from eebench.report.folder import check_folder
+    from eebench.runs.runner import execute
 
     def ready(name: str) -> None:
         check_folder(reports / name)

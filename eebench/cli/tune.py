@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from eebench.cli.input import fail_if_broken, one_of, run_directory
+from eebench.cli.input import about_run, fail_if_broken, one_of, run_directory
 from eebench.cli.options import Json, Plugins, Results
 from eebench.errors import UserError
 from eebench.files import plain_values
@@ -47,7 +47,7 @@ def tune(
     if budget is not None:
         quotas = tune_budget(path, method, budget, seed=seed)
         if json:
-            typer.echo(dumps(plain_values(asdict(quotas))))
+            typer.echo(dumps(plain_values(about_run(path) | asdict(quotas))))
             return
         typer.echo(f"{quotas.method} seed {quotas.seed}: stop where the top probability reaches")
         for block, threshold in zip(quotas.blocks, quotas.thresholds, strict=False):
@@ -69,7 +69,7 @@ def tune(
         registry=registry,
     )
     if json:
-        typer.echo(dumps(plain_values(asdict(found))))
+        typer.echo(dumps(plain_values(about_run(path) | asdict(found))))
         return
     typer.echo(f"{found.method} seed {found.seed}: {found.knob_name} = {found.knob:g}")
     typer.echo(f"  {found.promise}")

@@ -55,6 +55,8 @@ class {cls}(Method):
 
     def phases(self, task):
         return [Phase("joint", lambda step: joint_loss(step, [1.0] * len(step.visits)))]
+
+    # released(self, state, backbone) would take over published weights, for --weights {name}:FILE --budget none
 '''
 
 CARD = """---

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from eebench.engine.model import EarlyExitModel, assemble
 from eebench.errors import UserError
 from eebench.plugins.registry import Registry
 from eebench.record import RunRecord
+from eebench.rules import Thresholds
 from eebench.runs.finished import finished_cell, task_of
 from eebench.runs.plugged import missing, recorded
 from eebench.schema import BACKBONE, STATIC
@@ -53,19 +55,25 @@ class Deployed:
         knobs = ", ".join(f"{target}={knob:g}" for target, knob in self.knobs.items())
         return f"<{self.label}: {len(self.model.blocks)} exits{f'; {knobs}' if knobs else ''}>"
 
-    def __call__(self, samples: Any, knob: float | str | None = None, *, prepared: bool = False) -> Answer:
+    def __call__(
+        self, samples: Any, knob: float | str | Sequence[float | None] | None = None, *, prepared: bool = False
+    ) -> Answer:
         """Answer some samples.
 
         Args:
             samples: one or a list of them, raw: PIL images, arrays, file names or strings. They go through the very
                 preprocessing that the run's data set went through.
-            knob: where to stop: a number, or the name of an operating point (``drop_1``). None: the first one.
+            knob: where to stop: a number, or the name of an operating point (``drop_1``). None: the first one. A list:
+                one threshold for each exit but the last, on the largest softmax probability whatever the method's own
+                rule looks at, as ``eebench.tune`` with a budget solves them; None or infinity where nobody stops.
             prepared: the samples are what the network takes, as the run's data set yields them: tensors (C, H, W),
                 normalised, or texts.
 
         Raises:
-            UserError: samples that are no samples, or no such operating point.
+            UserError: samples that are no samples, no such operating point, or thresholds that do not fit the exits.
         """
+        if knob is not None and not isinstance(knob, (str, int, float)):
+            return replace(self, rule=self._thresholds(knob), knobs={})(samples, 0.0, prepared=prepared)
         inputs = self._inputs(samples, prepared)
         with torch.inference_mode():
             if self.rule is None:
@@ -79,6 +87,20 @@ class Deployed:
         probabilities = logits if regression else logits.softmax(1)
         said = [] if regression else [self._name(int(number)) for number in logits.argmax(1)]
         return Answer(said, probabilities, blocks, logits)
+
+    def _thresholds(self, given: Sequence[float | None]) -> Thresholds:
+        """A rule of one threshold an exit."""
+        exits = len(self.model.blocks) - 1
+        try:
+            values = [math.inf if value is None else float(value) for value in given]
+            if self.rule is None or len(values) != exits:
+                raise UserError(
+                    f"{self.label}: a list of thresholds has one for each of its {exits} exits before the last, "
+                    f"not {len(values)}"
+                )
+            return Thresholds(values)
+        except (TypeError, ValueError):
+            raise UserError(f"{self.label}: thresholds must be numbers, or None where nobody stops") from None
 
     def _name(self, number: int) -> str:
         return self.labels[number] if self.labels else str(number)
@@ -109,7 +131,12 @@ class Deployed:
 
 
 def load(
-    run: str | Path, method: str, *, seed: int | None = None, plugins: Sequence[str | Path | type] | None = None
+    run: str | Path,
+    method: str,
+    *,
+    seed: int | None = None,
+    plugins: Sequence[str | Path | type] | None = None,
+    knob: Sequence[float | None] | None = None,
 ) -> Deployed:
     """A trained model of a finished run, ready to be called; the data set is not needed.
 
@@ -119,9 +146,11 @@ def load(
         seed: of the training; the run's first when not given.
         plugins: files with methods or backbones that are not installed, or such classes themselves; when not given,
             the files of the run, as far as they lie where they lay, unchanged.
+        knob: thresholds, one for each exit but the last, in place of the method's own rule and operating points; see
+            :meth:`Deployed.__call__`. What they do is then the operating point ``given``.
 
     Raises:
-        UserError: no such method or seed in the run, or its weights are not there.
+        UserError: no such method or seed in the run, no weights there, or thresholds that do not fit its exits.
     """
     import pandas as pd
     from safetensors.torch import load_model
@@ -155,7 +184,8 @@ def load(
     described = record.data.preprocessing
     preprocessing = None if described is None else Preprocessing.from_dict(described)
     labels = tuple(task.labels) or (preprocessing.labels if preprocessing else ())
-    return Deployed(method, model.eval().requires_grad_(False), rule, knobs, preprocessing, labels)
+    found = Deployed(method, model.eval().requires_grad_(False), rule, knobs, preprocessing, labels)
+    return found if knob is None else replace(found, rule=found._thresholds(knob), knobs={"given": 0.0})
 
 
 def _alone(method: str) -> bool:

@@ -5,6 +5,7 @@ Nothing is trained, nothing is written.
 
 from __future__ import annotations
 
+import copy
 import sys
 import time
 from dataclasses import dataclass, field, replace
@@ -16,11 +17,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from eebench.api import Task
+from eebench.api import Backbone, Task
 from eebench.data.base import Batch, steps
 from eebench.engine.accumulate import accumulate
 from eebench.engine.features import lengths_of
-from eebench.engine.memory import estimate_memory
+from eebench.engine.memory import Memory, estimate_memory
 from eebench.engine.model import EarlyExitModel, assemble
 from eebench.engine.train import trains_backbone
 from eebench.plugins.registry import Registry
@@ -31,6 +32,8 @@ from eebench.schema import BACKBONE, static_label
 
 __all__ = ["Estimate", "estimate", "needs", "print_estimate", "print_run"]
 
+FEW = (2, 8)  # samples of steps that say how long one of many takes
+PATIENCE = 4.0  # seconds that timing whole training steps may take
 FROZEN_SHARE = 0.35  # a batch whose backbone is frozen, against one that trains it: no backward pass through the blocks
 
 
@@ -50,9 +53,10 @@ class Estimate:
 
 
 def print_estimate(spec: RunSpec, registry: Registry, results: Path) -> None:
-    """Print cells, phases, epochs and an estimate of training time, disk and memory."""
-    prepared = prepare(spec, registry)
+    """Print cells, phases, epochs and an estimate of training time, disk and memory; say meanwhile what is done."""
     console = Console(markup=False)  # labels have square brackets of their own
+    console.print(f"reading {spec.dataset}, building {spec.backbone}", highlight=False)
+    prepared = prepare(spec, registry)
     found = print_run(prepared, results, console)
     console.print(
         f"about {found.seconds / 60:.1f} minutes of training (timed batches: {found.per_batch * 1e3:.0f} ms each), then"
@@ -70,6 +74,7 @@ def print_run(prepared: Prepared, results: Path, console: Console) -> Estimate:
         f"{data.task.kind}, {data.task.metric}; seeds {list(spec.seeds)}; budget {spec.budget}; {prepared.device}",
         highlight=False,
     )
+    console.print("counting cells, timing a few training steps", highlight=False)
     found = estimate(prepared, results)
     columns = ("cell", "phase", "trains", "epochs", "about", "memory")
     table = Table(*columns, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)  # narrow
@@ -88,9 +93,9 @@ def estimate(prepared: Prepared, results: Path) -> Estimate:
     """What the cells that are not finished take, from a few timed batches."""
     spec, data, found = prepared.spec, prepared.data, Estimate()
     before = _memory(prepared.device)
-    found.per_batch = per_batch = _seconds_a_batch(prepared)
-    found.memory = _memory(prepared.device)
     backbone = prepared.backbone()
+    found.per_batch = per_batch = _seconds_a_batch(prepared, backbone)
+    found.memory = _memory(prepared.device)
     width = max(layout.dim for layout in backbone.layouts)
     per_sample = per_batch / min(prepared.common_recipe(width).batch_size, len(data.train))
     common = prepared.common_recipe(width)
@@ -103,7 +108,7 @@ def estimate(prepared: Prepared, results: Path) -> Estimate:
         recipe = replace(common, epochs=epochs)
         label = static_label(blocks)
         size = int(whole * shallow[label]) + _trace_bytes(prepared, 1)
-        small = EarlyExitModel(prepared.backbone(None if blocks == prepared.depth else blocks), {})
+        small = plain if blocks == prepared.depth else EarlyExitModel(copy.deepcopy(backbone).shorten(blocks), {})
         cells.append((label, label, "", small, [("alone", True, recipe)], size))
     for chosen in prepared.methods:
         if chosen.label in prepared.skips:
@@ -116,6 +121,7 @@ def estimate(prepared: Prepared, results: Path) -> Estimate:
         phases += [(p.name, trains_backbone(model, p), recipe) for p, recipe in own]
         size = _bytes(model) + _trace_bytes(prepared, len(model.blocks))
         cells.append((chosen.label, chosen.trained, method_sha256(type(chosen.method)), model, phases, size))
+    known: dict[tuple[int, int], Memory] = {}  # models stay in the list, so their addresses are theirs
     for label, trained, code, model, phases, size in cells:
         done = [s for s in spec.seeds if _exists(results, prepared.cell_id(trained, s, code))]
         left = len(spec.seeds) - len(done)
@@ -128,7 +134,9 @@ def estimate(prepared: Prepared, results: Path) -> Estimate:
             seconds = passes * len(data.train) * share
             found.seconds += seconds
             note = f"{seconds:.0f} s" if left else "finished"
-            memory = estimate_memory(model, data, recipe.batch_size)
+            if (id(model), recipe.batch_size) not in known:
+                known[id(model), recipe.batch_size] = estimate_memory(model, data, recipe.batch_size)
+            memory = known[id(model), recipe.batch_size]
             needed = memory.training if trains_all else memory.frozen
             found.memory = max(found.memory, before + needed)
             trains = "everything" if trains_all else "exits"
@@ -158,20 +166,38 @@ def _exists(results: Path, cell_id: str) -> bool:
     return any(results.glob(f"*/cells/{cell_id}/cell.json"))
 
 
-def _seconds_a_batch(prepared: Prepared) -> float:
-    """Seconds of one training step of the plain backbone: the median of three, after one to warm up."""
+def _seconds_a_batch(prepared: Prepared, backbone: Backbone) -> float:
+    """Seconds of one training step of the plain backbone, by the median of three after one to warm up.
+
+    Where these would take too long it is what steps of 2 and of 8 samples say: a part that is the same for any number
+    of samples, and one that grows with it.
+    """
     torch.manual_seed(0)
-    model = EarlyExitModel(prepared.backbone(), {}).to(prepared.device).train()
-    size = prepared.common_recipe(max(layout.dim for layout in model.backbone.layouts)).batch_size
+    model = EarlyExitModel(backbone, {}).to(prepared.device).train()
     train, lengths = prepared.data.train, lengths_of(model.backbone, prepared.data.train)
-    parts = next(steps(train, model.backbone.prepare, size, device=prepared.device, seed=0, lengths=lengths))
-    times = []
-    for _ in range(4):
-        start = time.perf_counter()
-        loss, _ = accumulate(parts, lambda b: _loss(model, prepared.data.task, b), model.zero_grad)
-        float(loss)
-        times.append(time.perf_counter() - start)
-    return sorted(times[1:])[1]
+    size = prepared.common_recipe(max(layout.dim for layout in model.backbone.layouts)).batch_size
+    whole = min(size, len(train))
+
+    def seconds(size: int, times: int) -> float:
+        parts = next(steps(train, model.backbone.prepare, size, device=prepared.device, seed=0, lengths=lengths))
+        taken = []
+        for _ in range(times):
+            start = time.perf_counter()
+            loss, _ = accumulate(parts, lambda b: _loss(model, prepared.data.task, b), model.zero_grad)
+            float(loss)
+            taken.append(time.perf_counter() - start)
+        return sorted(taken[1:])[(times - 1) // 2]
+
+    few, more = (min(size, whole) for size in FEW)
+    fixed = seconds(few, 3)
+    if 4 * whole / few * fixed > PATIENCE and more > few:
+        slope = max(0.0, (seconds(more, 3) - fixed) / (more - few))
+        found = fixed + slope * (whole - few)
+    else:
+        found = seconds(whole, 4)
+    model.zero_grad()
+    model.eval().cpu()
+    return found
 
 
 def _loss(model: EarlyExitModel, task: Task, batch: Batch) -> Tensor:

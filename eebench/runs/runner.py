@@ -25,6 +25,7 @@ from eebench.runs.executors import Executor, InProcess
 from eebench.runs.finished import read
 from eebench.runs.given import named
 from eebench.runs.how import Execution
+from eebench.runs.mistaken import refuse_texts
 from eebench.runs.plan import Job, Made, Outcomes, Undone, make_plan
 from eebench.runs.prepare import Prepared, prepare
 from eebench.runs.progress_file import ProgressFile, Step
@@ -98,6 +99,7 @@ def run(
         raise TypeError("give a spec or its fields, not both")
     values, brought = named(values, [Path(p) if isinstance(p, str) else p for p in plugins or []])
     spec = spec or make_spec(**values)
+    refuse_texts(spec.dataset)
     outcome = execute(
         spec,
         tried_registry(brought, asked(spec), (spec.dataset, spec.backbone)),

@@ -45,8 +45,8 @@ class Tuned:
 class Quotas:
     """Per-exit confidence thresholds for a compute budget, and what they give on test data.
 
-    ``replace(eebench.load(run, method), rule=quotas.rule)(samples, 0.0)`` answers samples by them, unless the method's
-    exits put their logits off until a sample stops (PonderNet, PALBERT).
+    ``eebench.load(run, method, knob=quotas.thresholds)(samples)`` answers samples by them, unless the method's exits
+    put their logits off until a sample stops (PonderNet, PALBERT).
     """
 
     method: str

@@ -11,6 +11,7 @@ from eebench.manifest import faults_of_cell, faults_of_run
 from eebench.plugins.registry import Registry
 from eebench.record import read_record
 from eebench.runs.fingerprint import method_sha256
+from eebench.runs.mistaken import refuse_texts
 from eebench.runs.prepare import Prepared, prepare
 from eebench.schema import BACKBONE, static_label
 from eebench.studies.expand import Entry
@@ -25,6 +26,11 @@ class Planned:
     entry: Entry
     run: str  # name of its folder
     finished: bool
+
+    @property
+    def title(self) -> str:
+        """Its name for people: what tells it from the others; of a study with one run, the name of its folder."""
+        return self.entry.title if self.entry.apart else self.run
 
 
 def plan_study(entries: Sequence[Entry], registry: Registry, results: Path) -> list[Planned]:
@@ -51,6 +57,7 @@ def prepared_entry(entry: Entry, registry: Registry) -> Prepared:
         UserError: what is wrong with it, in one line that names it.
     """
     try:
+        refuse_texts(entry.spec.dataset)
         return prepare(entry.spec, registry)
     except UserError as error:
         raise UserError(f"{entry.title}: {error}") from None

@@ -120,7 +120,7 @@ def print_study(study: Study, results: Path) -> None:
     seconds, disk, memory, cells, done = 0.0, 0, 0, 0, 0
     for number, one in enumerate(planned, 1):
         state = ": finished" if one.finished else ""
-        console.print(f"{number} of {len(planned)}, {one.entry.title}{state}", highlight=False)
+        console.print(f"{number} of {len(planned)}, {one.title}{state}", highlight=False)
         found = print_run(prepared_entry(one.entry, study.registry), results, console)
         seconds, disk, memory = seconds + found.seconds, disk + found.disk, max(memory, found.memory)
         cells, done = cells + found.cells, done + found.done
@@ -169,7 +169,7 @@ def run_study(
     _write(study, planned, results)
     outcome = StudyOutcome(folder)
     for number, one in enumerate(planned, 1):
-        where = f"{number} of {len(planned)}, {one.entry.title}"
+        where = f"{number} of {len(planned)}, {one.title}"
         if one.finished and not force and not _untimed(results / one.run, how.get("runtimes", ())):
             reporter.say(f"{where}: finished before")
             outcome.runs.append(results / one.run)
@@ -180,7 +180,7 @@ def run_study(
             done = execute(one.entry.spec, study.registry, results, reporter=reporter, force=force, **how)
         except UserError as error:  # the other runs' hours must not go with it
             reporter.say(f"{where}: FAILED, {error}")
-            outcome.failed[one.entry.title] = str(error)
+            outcome.failed[one.title] = str(error)
             continue
         outcome.runs.append(done.path)
         outcome.failed |= {f"{c['label']} seed {c['seed']} of {one.run}": c["reason"] for c in done.failed}

@@ -12,6 +12,7 @@ LONG = "n" * 300
 
 _RUN = {  # behind "run -m pabee "
     # numbers
+    "--executor local --in-process": "--executor and --in-process contradict each other: give one of them",
     "--seeds one": "--seeds: 'one' is not a list of whole numbers",
     "--seeds 0.5": "--seeds: '0.5' is not a list of whole numbers",
     "--seeds ''": "--seeds: empty",
@@ -146,6 +147,8 @@ _RUN = {  # behind "run -m pabee "
     "--dataset folder:badtest": "bad.png",
     "--dataset folder:newclass": "is a class that the training images",
     "--dataset folder:notutf8": "its name cannot be printed as UTF-8",
+    "--dataset good": "'good' holds train.csv: type csv:good for texts; a folder is images",
+    "--dataset ./good/": "type csv:./good/ for texts",
     "--dataset csv:": "csv",
     "--dataset csv:nowhere": "'nowhere' does not exist",
     "--dataset csv:file": "'file'",

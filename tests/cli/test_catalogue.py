@@ -1,5 +1,6 @@
 """The catalogue of bad input: one line that says what is wrong, exit status 2, nothing begun, nothing left behind."""
 
+import functools
 import os
 import shlex
 import sys
@@ -20,6 +21,16 @@ def mishaps(smoke, tmp_path_factory):
     (folder / "foreign" / smoke.path.name).mkdir(parents=True)
     (folder / "foreign" / smoke.path.name / "thesis.tex").write_text("mine")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def images():
+    """The default data set's images are read once, not by each of twenty lines that get as far."""
+    from eebench.data.kinds import mnist5k
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mnist5k, "read_mnist5k", functools.cache(mnist5k.read_mnist5k))
+        yield
 
 
 @pytest.fixture(scope="module")

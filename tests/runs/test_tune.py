@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from eebench import cli
 from eebench.api import Task
 from eebench.engine.trace import Trace
 from eebench.errors import UserError
+from eebench.files import plain_values
 from eebench.measure.budget import apply_thresholds
 from eebench.measure.replay import replay
 from eebench.plugins.registry import Registry
@@ -102,11 +102,34 @@ def test_the_budgets_thresholds_drive_inference(smoke, plugin):
     quotas = tune_budget(smoke.path, METHOD, 0.6)
     test = prepare(smoke.spec, Registry.installed([plugin])).data.test
     samples = [test.inputs[i] for i in range(len(test))]
-    deployed = replace(eebench.load(smoke.path, METHOD), rule=quotas.rule)
+    deployed = eebench.load(smoke.path, METHOD, knob=quotas.thresholds)
     confidence = Trace.load(cell(smoke.path), "test").confidence
     expected = np.array(quotas.blocks)[apply_thresholds(confidence, [*quotas.thresholds, -np.inf])]
     assert len(set(expected.tolist())) > 1
-    assert deployed(samples, 0.0, prepared=True).block.tolist() == expected.tolist()
+    assert deployed(samples, prepared=True).block.tolist() == expected.tolist()
+    printed = json.loads(json.dumps(plain_values(quotas.thresholds)))  # infinity is null there
+    again = eebench.load(smoke.path, METHOD)(samples, printed, prepared=True)
+    assert again.block.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("knob", "words"),
+    [
+        ([0.5], "one for each of its 3 exits before the last, not 1"),
+        ([], "one for each of its 3 exits before the last, not 0"),
+        (["high", 0.5, 0.5], "thresholds must be numbers"),
+        ([float("nan"), 0.5, 0.5], "thresholds must be numbers"),
+        (3 * [[0.5]], "thresholds must be numbers"),
+    ],
+)
+def test_thresholds_that_do_not_fit_are_one_line(smoke, knob, words):
+    with pytest.raises(UserError, match=words):
+        eebench.load(smoke.path, METHOD, knob=knob)
+
+
+def test_a_model_without_exits_takes_no_thresholds(smoke):
+    with pytest.raises(UserError, match="backbone: a list of thresholds has one for each of its 0 exits"):
+        eebench.load(smoke.path, "backbone", knob=[0.5])
 
 
 @pytest.mark.parametrize("share", [float("nan"), 0.0, float("inf")])

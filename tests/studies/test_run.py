@@ -1,6 +1,7 @@
 """A study is run by the machinery of a single run: what is finished is left, what fails keeps nobody from running."""
 
 import io
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -173,6 +174,18 @@ def test_a_dry_run_says_what_is_left_and_writes_nothing(study, tmp_path, monkeyp
     assert "study tiny: 2 runs, 0 finished; 10 cells, 0 of them finished; about" in said
     assert "MiB on disk" in said
     assert not (tmp_path / "r").exists()
+
+
+def test_a_study_of_one_run_calls_it_by_its_folders_name(study, tmp_path, monkeypatch):
+    """Not by that of the spec as it was typed: what is filled in later is in the folder's name."""
+    from eebench.studies import run as module
+
+    out = io.StringIO()
+    monkeypatch.setattr(module, "Console", lambda **more: Console(file=out, width=200, **more))
+    print_study(study(text=TEXT.replace('["digits", "mnist5k"]', '["digits"]')), tmp_path / "r")
+    (title,) = re.findall(r"^1 of 1, (\S+)$", out.getvalue(), re.M)
+    (run,) = re.findall(r"^run (\S+)$", out.getvalue(), re.M)
+    assert title == run
 
 
 @pytest.mark.slow
