@@ -189,11 +189,10 @@ def _seconds_a_batch(prepared: Prepared, backbone: Backbone) -> float:
         return sorted(taken[1:])[(times - 1) // 2]
 
     few, more = (min(size, whole) for size in FEW)
-    fixed = seconds(few, 3)
-    if 4 * whole / few * fixed > PATIENCE and more > few:
-        slope = max(0.0, (seconds(more, 3) - fixed) / (more - few))
-        found = fixed + slope * (whole - few)
-    else:
+    found = seconds(few, 3)
+    if more > few:
+        found += max(0.0, (seconds(more, 3) - found) / (more - few)) * (whole - few)
+    if 4 * found <= PATIENCE:
         found = seconds(whole, 4)
     model.zero_grad()
     model.eval().cpu()
