@@ -9,6 +9,7 @@ import math
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -116,7 +117,7 @@ def size_of(folder: Path) -> int:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # process numbers repeat from machine to machine
     try:
         yield temporary
         os.replace(temporary, path)

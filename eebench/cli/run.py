@@ -89,6 +89,10 @@ def run(
     executor: Annotated[
         str, typer.Option(help="Who makes cells: local, or local[workers=N] for N worker processes at a time.")
     ] = "local",
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Make one shard of the cells, '2/4' the second of four; the same command without it joins."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and an estimate; start nothing.")] = False,
     only: Annotated[
         list[str] | None,
@@ -100,8 +104,10 @@ def run(
     if in_process and source is not None and source.name == "COMMANDLINE":
         raise UserError("--executor and --in-process contradict each other: give one of them")
     how: dict[str, Any] = {"force": force, "repair": not no_repair, "samples": not no_samples}
-    how["how"] = Execution(in_process, cell_timeout, executor)
+    how["how"] = Execution(in_process, cell_timeout, executor, shard)
     how["runtimes"] = asked_runtimes([name.strip() for name in runtimes.split(",")])
+    if shard and force:
+        raise UserError("--shard and --force contradict each other: shards would make each other's cells again")
     if study is not None:
         from eebench.cli.study import check_options, run_file
 
@@ -177,10 +183,13 @@ def run(
 
     outcome = execute(spec, registry, results, reporter=Reporter(), ready=ready, **how)
     set_aside(registry)
-    render_and_print(outcome.path, reports)
+    if outcome.shard is None:
+        render_and_print(outcome.path, reports)
+    else:
+        typer.echo(outcome.shard)
     if outcome.failed:
         names = sorted({cell["label"] for cell in outcome.failed})
-        raise SystemExit(say(f"failed: {', '.join(names)} (see the report)", 1))
+        raise SystemExit(say(f"failed: {', '.join(names)} (see the report)", 1) if outcome.shard is None else 1)
     return None
 
 

@@ -75,7 +75,9 @@ def _lines(progress: Progress, now: float) -> list[str]:
     lines = [head]
     for step in progress.steps:
         if step.state == "running":
-            lines.append(f"running: {step.title}, process {step.pid} on {progress.host}, log {step.log or 'none'}")
+            lines.append(
+                f"running: {step.title}, process {step.pid} on {step.host or progress.host}, log {step.log or 'none'}"
+            )
         elif step.state == "failed":
             lines.append(f"failed: {step.title}: {step.reason}")
     return lines

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from eebench.errors import UserError
 from eebench.report.answer import Answer
+from eebench.report.folder import check_folder, staged
 from eebench.report.frames import BACKBONE, STATIC
 from eebench.report.markdown import sections_markdown
 from eebench.report.matrix import Matrix, Ranking, machine_of
@@ -24,7 +22,6 @@ from eebench.report.style import COLUMN, PAGE, TEXT, style
 from eebench.report.svg import inline, save, save_pdf
 from eebench.report.targets import target
 from eebench.report.text import listed
-from eebench.report.writer import check_folder, swap
 
 __all__ = ["matrix_answer", "matrix_values", "render_matrix"]
 
@@ -45,16 +42,8 @@ def render_matrix(matrix: Matrix, out_dir: Path, reports: Path) -> dict[str, Pat
         UserError: ``out_dir`` cannot be written to, or holds files that no report put there.
     """
     check_folder(out_dir)
-    try:
-        out_dir.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}-", dir=out_dir.parent))
-    except OSError as error:
-        raise UserError(f"report folder {out_dir} cannot be written to: {error.strerror}") from error
-    try:
+    with staged(out_dir) as stage:
         _build(matrix, stage, _links(matrix, out_dir, reports))
-        swap(stage, out_dir)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
     return {path.relative_to(out_dir).as_posix(): path for path in sorted(out_dir.rglob("*")) if path.is_file()}
 
 

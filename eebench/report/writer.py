@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from eebench.errors import UserError
 from eebench.report import calibration, curves, details, dumbbell, multiples, overview, panels, provenance
 from eebench.report.blocks import Explorer, Section
 from eebench.report.comparison import comparison
 from eebench.report.explorer import explorer_json
 from eebench.report.first import first_screen
-from eebench.report.folder import check_folder
+from eebench.report.folder import check_folder, staged
 from eebench.report.frames import load
 from eebench.report.gallery import gallery, sheet
 from eebench.report.lines import Lines
@@ -28,7 +26,7 @@ from eebench.report.scene import COSTS, Plot, Scene
 from eebench.report.style import COLUMN, PAGE, TEXT, Medium, style
 from eebench.report.svg import dark, inline, save, save_pdf
 
-__all__ = ["check_folder", "render", "swap"]
+__all__ = ["check_folder", "render"]
 
 PAPER = (TEXT, COLUMN)
 
@@ -59,16 +57,8 @@ def render(run_dir: Path, out_dir: Path, *, samples: bool = True) -> dict[str, P
         record = replace(record, tables={name: table for name, table in record.tables.items() if name != "samples"})
     check_folder(out_dir)
     scene = Scene(record)
-    try:
-        out_dir.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}-", dir=out_dir.parent))
-    except OSError as error:
-        raise UserError(f"report folder {out_dir} cannot be written to: {error.strerror}") from error
-    try:
+    with staged(out_dir) as stage:
         _build(scene, stage)
-        swap(stage, out_dir)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
     files = sorted(path for path in out_dir.rglob("*") if path.is_file())
     return {path.relative_to(out_dir).as_posix(): path for path in files}
 
@@ -171,20 +161,3 @@ def _sections(scene: Scene, figures: list[str], tables: list[str], *, pictures: 
         paper_kit(scene, figures, tables),
         provenance.glossary(scene),
     ]
-
-
-def swap(stage: Path, out_dir: Path) -> None:
-    """Put ``stage`` in the place of ``out_dir``; on failure the old report is put back."""
-    if not out_dir.exists():
-        stage.rename(out_dir)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}-old-", dir=out_dir.parent))
-    kept = old / out_dir.name
-    out_dir.rename(kept)
-    try:
-        stage.rename(out_dir)
-    except OSError:
-        kept.rename(out_dir)
-        raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)

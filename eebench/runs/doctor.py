@@ -10,8 +10,9 @@ from typing import Literal
 from eebench.errors import UserError
 from eebench.manifest import MANIFEST, faults_of_cell, faults_of_run, is_record_only
 from eebench.record import RunRecord, read_record
+from eebench.runs.begun import UNFINISHED, begun_cell
 from eebench.runs.probed import PROBES, cell_of, probed, words_for
-from eebench.runs.store import ASIDE, UNFINISHED
+from eebench.runs.sweeping import ASIDE
 
 __all__ = ["CellHealth", "Health", "examine"]
 
@@ -65,7 +66,7 @@ def examine(run: Path) -> Health:
     if not ((run / "run.json").exists() or (run / "cells").is_dir()):
         raise UserError(f"no run at {run}: it has neither run.json nor cells")
     state, fault, record = _record(run)
-    left = [path.name.removeprefix(UNFINISHED) for path in sorted((run / "cells").glob(f"{UNFINISHED}*"))]
+    left = [begun_cell(path) for path in sorted((run / "cells").glob(f"{UNFINISHED}*"))]
     return Health(
         str(run),
         state,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -14,8 +15,11 @@ from eebench.runs.prepare import Prepared
 from eebench.runs.questions import Question
 from eebench.runs.schedule import Began, Schedule, Told
 from eebench.runs.store import Store
+from eebench.runs.together import Free
 
 __all__ = ["Executor", "InProcess"]
+
+PULSE = 0.2  # seconds between two looks at what others do
 
 
 class Executor(Protocol):
@@ -26,7 +30,7 @@ class Executor(Protocol):
 
         Args:
             plan: the jobs, each behind those it needs.
-            told: hears what became of a job, in the order in which they end.
+            told: hears what became of a job, in the order in which they end; and that another process is at one.
             began: hears what is begun, and in which process.
             pulse: called every now and then, where there is time for it.
 
@@ -43,13 +47,18 @@ class InProcess:
 
     def __init__(self, prepared: Prepared, store: Store, reporter: Reporter, *, force: bool = False) -> None:
         self.maker = Maker(prepared, store, reporter, force=force)
+        self.free = Free(store.leases)
         self.ask = Answers(prepared, store, reporter).to
 
     def execute(self, plan: Sequence[Job], told: Told, began: Began, pulse: Callable[[], None]) -> Outcomes:
         """As every executor does."""
-        schedule = Schedule(plan, told)
+        schedule = Schedule(plan, told, self.free)
         while not schedule.over:
-            job = next(schedule.ready())
+            job = next(schedule.ready(), None)
+            pulse()
+            if job is None:  # another process is at all that could be made now
+                time.sleep(PULSE)
+                continue
             began(job, os.getpid())
             schedule.end(job, self.maker.make(job, schedule.give(job)))
         return schedule.outcomes

@@ -11,6 +11,7 @@ from eebench.errors import UserError
 __all__ = ["Execution"]
 
 LOCAL = re.compile(r"local(?:\[workers=(\d{1,4})\])?")
+SHARD = re.compile(r"(\d{1,6})/(\d{1,6})")
 MOST = 256  # workers on one machine
 
 
@@ -22,6 +23,7 @@ class Execution:
         in_process: make cells in this process instead of a worker's.
         executor: ``local``, worker processes on this machine: one, or ``local[workers=N]``.
         cell_timeout: seconds that a cell may take in a worker; None: for ever.
+        shard: ``i/n``: make the i-th of n shards of the cells, and read nothing; None: everything.
 
     Raises:
         UserError: what is asked for makes no sense.
@@ -30,6 +32,13 @@ class Execution:
     in_process: bool = False
     cell_timeout: float | None = None
     executor: str = "local"
+    shard: str | None = None
+
+    @property
+    def part(self) -> tuple[int, int] | None:
+        """Which shard, and of how many; None: everything."""
+        found = None if self.shard is None else SHARD.fullmatch(self.shard)
+        return None if found is None else (int(found[1]), int(found[2]))
 
     @property
     def workers(self) -> int:
@@ -43,6 +52,8 @@ class Execution:
             raise UserError(f"--executor: '{self.executor}' is none; use local or local[workers=N], N up to {MOST}")
         if self.in_process and found[1]:
             raise UserError("--executor needs worker processes: leave --in-process out")
+        if self.shard is not None and (self.part is None or not 1 <= self.part[0] <= self.part[1]):
+            raise UserError(f"--shard: '{self.shard}' is no shard; use i/n, with i from 1 to n")
         if self.cell_timeout is None:
             return
         if not 0 < self.cell_timeout < math.inf:

@@ -13,7 +13,7 @@ from typing import Any
 from eebench.engine.requests import requests
 from eebench.progress import Reporter
 from eebench.runs.hand import Hand, tail
-from eebench.runs.plan import Job, Made, Outcomes, Undone
+from eebench.runs.plan import Busy, Job, Made, Outcomes, Undone
 from eebench.runs.questions import Clock, Question
 from eebench.runs.schedule import Began, Schedule, Told
 from eebench.runs.talk import Ask, Begin, Make, Setup
@@ -75,15 +75,15 @@ class Local:
         assert self.hands[0] is not None
         self.hands[0].ready()
 
-    def begin(self, begin: Begin, log: Callable[[Job], Path]) -> None:
-        """Say where work goes, and where the log of each job lies."""
-        self._begin, self._log = begin, log
+    def begin(self, begin: Begin, log: Callable[[Job], Path], free: Callable[[Busy], bool]) -> None:
+        """Say where work goes, where the log of each job lies, and whether what another process was at is over."""
+        self._begin, self._log, self._free = begin, log, free
         assert self.hands[0] is not None
         self.hands[0].begin(begin)
 
     def execute(self, plan: Sequence[Job], told: Told, began: Began, pulse: Callable[[], None]) -> Outcomes:
         """As every executor does."""
-        schedule = Schedule(plan, told)
+        schedule = Schedule(plan, told, self._free)
         while not schedule.over:
             for place in range(len(self.hands)):
                 if self._at_work(place):
@@ -117,16 +117,20 @@ class Local:
 
     def _ended(self) -> list[tuple[Make | Ask, Any]]:
         """Tasks that have ended since the last look, and with what; waits a moment."""
-        wait([hand.connection for hand in self._busy()], PULSE)
+        busy = [hand.connection for hand in self._busy()]
+        if busy:
+            wait(busy, PULSE)
+        else:  # another process is at all that could be made now
+            time.sleep(PULSE)
         if requests.checkpoint:
             requests.checkpoint = False
-            for busy in self._busy():
-                busy.signal(signal.SIGUSR1)
+            for hand in self._busy():
+                hand.signal(signal.SIGUSR1)
         found = []
-        for place, hand in enumerate(self.hands):
-            if hand is None or hand.task is None:
+        for place, each in enumerate(self.hands):
+            if each is None or each.task is None:
                 continue
-            task = hand.task
+            hand, task = each, each.task
             done = hand.hear()
             if done is not None:
                 outcome = done.outcome

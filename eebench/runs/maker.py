@@ -6,14 +6,15 @@ import traceback
 from pathlib import Path
 
 from eebench.files import storage_trouble
+from eebench.leases import InUseError, LeaseLostError
 from eebench.progress import Reporter
 from eebench.runs.cell import Cell
-from eebench.runs.plan import Job, Made, Outcomes, Undone
+from eebench.runs.plan import Busy, Job, Made, Outcomes, Undone
 from eebench.runs.prepare import Prepared
 from eebench.runs.search import Search
 from eebench.runs.store import Store
 from eebench.runs.tables import score_plain
-from eebench.runs.trials import recall
+from eebench.runs.trials import recall, trials_file
 from eebench.runs.workshop import Workshop
 
 __all__ = ["Maker", "line_of", "undone"]
@@ -34,8 +35,8 @@ class Maker:
         self.workshop = Workshop(prepared, store, reporter, force=force)
         self._methods = {chosen.label: chosen for chosen in prepared.methods}
 
-    def make(self, job: Job, before: Outcomes) -> Made | Undone:
-        """Do one job; whatever goes wrong is that job's.
+    def make(self, job: Job, before: Outcomes) -> Made | Undone | Busy:
+        """Do one job, unless another process is at it; whatever goes wrong is that job's.
 
         Args:
             job: what to do.
@@ -44,6 +45,12 @@ class Maker:
         said = len(self.prepared.notes)
         try:
             cell = self._make(job, before)
+        except InUseError as error:
+            owner = error.owner
+            return Busy(error.name) if owner is None else Busy(error.name, owner.host, owner.pid)
+        except LeaseLostError as error:  # this process slept so long that another one went on with the cell
+            self.store.say(f"{job.title}: {error}")
+            return Busy("")
         except Exception as error:  # one cell's failure must not take the others' hours with it
             return undone(error, self.store.path)
         notes = tuple(self.prepared.notes[said:])
@@ -58,8 +65,10 @@ class Maker:
             return self.workshop.static(job.seed, job.blocks, base)
         chosen = self._methods[job.label]
         if job.kind == "search":
-            plain = score_plain(base, self.prepared.data.task, self.prepared.depth)
-            Search(self.workshop, base, plain.val("plain")[0].row["gmacs"]).best(chosen)
+            trials = trials_file(chosen, self.prepared, self.store, base.seed)
+            with self.store.leases.holding(trials.stem, **self.store.about("search")):
+                plain = score_plain(base, self.prepared.data.task, self.prepared.depth)
+                Search(self.workshop, base, plain.val("plain")[0].row["gmacs"]).best(chosen)
             return None
         if self.prepared.spec.search is not None:
             chosen = recall(chosen, self.prepared, self.store, self.prepared.spec.seeds[0]).chosen

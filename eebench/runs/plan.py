@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from eebench.runs.cell import Cell
     from eebench.runs.prepare import Prepared
 
-__all__ = ["Job", "Made", "Outcomes", "Undone", "make_plan"]
+__all__ = ["Busy", "Job", "Made", "Outcomes", "Undone", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,15 @@ class Undone:
     log: str = ""  # what there is to read about it
     error: BaseException | None = None  # where it was raised in this process
     storage: bool = False  # the disk failed, not the job: no other job would fare better
+
+
+@dataclass(frozen=True)
+class Busy:
+    """A job that was not begun, because another process is at it, or at something that must not go on beside it."""
+
+    lease: str  # to wait for
+    host: str = ""  # of that process; nothing where it was over a moment ago
+    pid: int | None = None
 
 
 Outcomes = Mapping[str, Made | Undone]

@@ -16,6 +16,8 @@ from eebench.files import read_json, write_json
 __all__ = ["HEARTBEAT", "Progress", "ProgressFile", "Step", "read_progress"]
 
 NAME = "progress.json"
+SHARDS = "progress-*-of-*.json"
+RANK = ("waiting", "failed", "running", "done")
 HEARTBEAT = 5.0  # seconds between two signs of life
 PATIENCE = 60.0  # seconds without one, on another machine, after which a run is taken to be dead
 State = Literal["waiting", "running", "done", "failed"]
@@ -33,6 +35,7 @@ class Step:
     reused: bool = False
     reason: str | None = None
     pid: int | None = None  # of the process that makes it
+    host: str | None = None  # of that process; None: the run's own
     log: str | None = None  # in the run's folder
     started: float | None = None  # seconds since the epoch
     ended: float | None = None
@@ -103,10 +106,14 @@ class ProgressFile:
         run: the run's folder.
         steps: its jobs.
         workers: how many at a time.
+        part: which shard of how many; it has a file of its own.
     """
 
-    def __init__(self, run: Path, steps: Iterable[Step], workers: int) -> None:
-        self.path = run / NAME
+    def __init__(self, run: Path, steps: Iterable[Step], workers: int, part: tuple[int, int] | None = None) -> None:
+        self.path = run / (NAME if part is None else f"progress-{part[0]}-of-{part[1]}.json")
+        if part is None:  # whoever makes everything sees what the shards have made
+            for other in run.glob(SHARDS):
+                other.unlink(missing_ok=True)
         self.progress = Progress(os.uname().nodename, os.getpid(), workers, 0.0, "making", list(steps))
         self._steps = {(step.kind, step.label, step.seed): step for step in self.progress.steps}
         self._write()
@@ -115,13 +122,20 @@ class ProgressFile:
         """A job has begun."""
         step = self._steps[key]
         step.state, step.pid, step.log, step.started = "running", pid, log, time.time()
+        step.host = None
+        self._write()
+
+    def elsewhere(self, key: tuple[str, str, int], host: str, pid: int) -> None:
+        """Another run's process is at a job."""
+        step = self._steps[key]
+        step.state, step.host, step.pid, step.started = "running", host, pid, time.time()
         self._write()
 
     def ended(self, key: tuple[str, str, int], *, reused: bool, reason: str | None) -> None:
         """A job has ended; with a reason it has failed."""
         step = self._steps[key]
         step.state, step.reused, step.reason = "done" if reason is None else "failed", reused, reason
-        step.pid, step.ended = None, time.time()
+        step.pid, step.host, step.ended = None, None, time.time()
         self._write()
 
     def beat(self) -> None:
@@ -139,7 +153,7 @@ class ProgressFile:
         self.progress.stage = "over"
         for step in self.progress.steps:
             if step.state == "running":
-                step.state, step.pid, step.started = "waiting", None, None
+                step.state, step.pid, step.host, step.started = "waiting", None, None, None
         self._write()
 
     def _write(self) -> None:
@@ -164,11 +178,34 @@ def read_progress(run: Path) -> Progress:
     Raises:
         UserError: no such run, or one that was made without this file.
     """
-    if not (run / NAME).is_file():
+    shards = sorted(run.glob(SHARDS))
+    if not (run / NAME).is_file() and not shards:
         raise UserError(f"{run} does not say how far it is: no {NAME} there")
+    found = [_read(path) for path in [*([run / NAME] if (run / NAME).is_file() else []), *shards]]
+    return found[0] if len(found) == 1 else _together(found)
+
+
+def _read(path: Path) -> Progress:
     try:
-        values: dict[str, Any] = read_json(run / NAME)
+        values: dict[str, Any] = read_json(path)
         steps = [Step(**step) for step in values.pop("steps")]
         return Progress(**values, steps=steps)
     except (TypeError, KeyError, AttributeError):
-        raise UserError(f"{run / NAME} is damaged") from None
+        raise UserError(f"{path} is damaged") from None
+
+
+def _together(parts: list[Progress]) -> Progress:
+    """What several processes of one run say: of each job, the furthest that one of them has seen it."""
+    now = time.time()
+    going = [part for part in parts if part.stage != "over" and not part.gone(now)]
+    steps: dict[tuple[str, str, int], Step] = {}
+    for part in parts:
+        for step in part.steps:
+            known = steps.setdefault((step.kind, step.label, step.seed), step)
+            if RANK.index(step.state) > RANK.index(known.state):
+                steps[step.kind, step.label, step.seed] = step
+            if step.state == "running" and step.host is None:
+                step.host = part.host
+    head = (going or parts)[0]
+    workers = sum(part.workers for part in going)
+    return Progress(head.host, head.pid, workers or head.workers, head.beat, head.stage, list(steps.values()))

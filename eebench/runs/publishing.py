@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from eebench.files import durable, write_json, write_table
 from eebench.manifest import MANIFEST, seal, sha256
 from eebench.record import RunRecord
 from eebench.runs.probed import cell_of, probed
+from eebench.runs.sweeping import STAGE
 from eebench.schema import TABLES
 
-__all__ = ["STAGE", "publish"]
+__all__ = ["publish"]
 
-STAGE = ".record-"
 BESIDE = ("encoder",)  # folders of a run that are read with its record
 
 
@@ -28,8 +28,17 @@ def publish(
     tables: Mapping[str, Iterable[Mapping[str, Any]]],
     raw: Mapping[str, Mapping[str, np.ndarray]],
     record: RunRecord,
+    renew: Callable[[], None],
 ) -> Path:
-    """See :meth:`eebench.runs.store.Store.publish`; ``run`` is the run's folder."""
+    """See :meth:`eebench.runs.store.Store.publish`.
+
+    Args:
+        run: the run's folder.
+        tables: rows of the documented tables, by name.
+        raw: arrays of files beside them, by file name without ``.npz``.
+        record: what becomes ``run.json``, with the checksums of everything else.
+        renew: called right before the exchange; raises where this process may not publish any more.
+    """
     stage = Path(tempfile.mkdtemp(prefix=STAGE, dir=run))
     try:
         for name, rows in tables.items():
@@ -49,6 +58,7 @@ def publish(
         for path in stage.iterdir():
             durable(path)
         seal(stage, ["run.json"], run=record.run)
+        renew()
         last = ("run.json", MANIFEST)  # whoever is stopped between two of them leaves what does not fit together
         for name in [*sorted({path.name for path in stage.iterdir()} - {*last}), *last]:
             os.replace(stage / name, run / name)

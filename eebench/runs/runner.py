@@ -26,16 +26,18 @@ from eebench.runs.finished import read
 from eebench.runs.given import named
 from eebench.runs.how import Execution
 from eebench.runs.mistaken import refuse_texts
-from eebench.runs.plan import Job, Made, Outcomes, Undone, make_plan
+from eebench.runs.plan import Busy, Job, Made, Outcomes, Undone, make_plan
 from eebench.runs.prepare import Prepared, prepare
 from eebench.runs.progress_file import ProgressFile, Step
 from eebench.runs.reading import Reading
 from eebench.runs.record import run_record
 from eebench.runs.runtimes import asked_runtimes
 from eebench.runs.search import check_search
+from eebench.runs.shards import cost_of, own_shard, with_needs
 from eebench.runs.spec import RunSpec
 from eebench.runs.store import Store
 from eebench.runs.talk import Begin
+from eebench.runs.together import Free, Published, alone, present
 from eebench.runs.unfinished import begin
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class Outcome:
 
     path: Path
     cells: list[dict[str, Any]] = field(default_factory=list)
+    shard: str | None = None  # what was made of a shard, in words; there is no record yet
 
     @property
     def failed(self) -> list[dict[str, Any]]:
@@ -155,6 +158,8 @@ def execute(
             check_search(prepared.methods)
         ready(prepared.spec.run_name)
         store = Store(results, prepared.spec.run_name, repair=repair, say=reporter.say)
+        stack.enter_context(present(store, force=force))
+        published = Published(store.path) if samples and not force and len(runtimes) == 1 else None
         store.check()
         memory = None if force else store.path / "threads.json"
         prepared.notes += stack.enter_context(computing(spec.threads, memory, how.workers))
@@ -163,14 +168,18 @@ def execute(
             executor = InProcess(prepared, store, reporter, force=force)
         else:
             begin = Begin(results.resolve(), prepared.spec.run_name, torch.get_num_threads(), force, repair)
-            workers.begin(begin, lambda job: log_of(store, prepared, job))
+            workers.begin(begin, lambda job: log_of(store, prepared, job), Free(store.leases))
             executor = workers
         plan = make_plan(prepared)
+        if how.part is not None:
+            plan = with_needs(plan, own_shard(plan, cost_of(prepared), *how.part))
         logs = {job.key: None if workers is None else log_of(store, prepared, job).name for job in plan}
-        file = ProgressFile(store.path, [step_of(job) for job in plan], 0 if workers is None else how.workers)
+        file = ProgressFile(store.path, [step_of(job) for job in plan], 0 if workers is None else how.workers, how.part)
         stack.callback(file.close)
         made = _Made(prepared, reporter, file, logs)
-        return _execute(prepared, registry, store, reporter, executor, plan, made, runtimes, samples=samples)
+        if how.part is not None:
+            return _make_shard(prepared, store, reporter, executor, plan, made, how.part)
+        return _execute(prepared, registry, store, reporter, executor, plan, made, runtimes, published, samples=samples)
 
 
 def _execute(
@@ -182,6 +191,7 @@ def _execute(
     plan: Sequence[Job],
     made: _Made,
     runtimes: Sequence[str],
+    published: Published | None,
     *,
     samples: bool,
 ) -> Outcome:
@@ -198,17 +208,47 @@ def _execute(
     begun = begin(store, spec)
     with reporter.run(len(plan) + len(spec.seeds)):
         outcomes = made.by(executor, plan)
-        reading = Reading(prepared, registry, store, reporter, plan, outcomes, executor.ask, runtimes)
-        reading.read(samples=samples)
-    seconds = time.perf_counter() - clock
-    broken = list(registry.broken.values())
-    record = run_record(prepared, reading.cells, reading.tables["curves"], reading.timing, started, seconds, broken)
-    backbone = prepared.backbone()
-    if isinstance(backbone, TextBackbone):  # a run that was moved to another machine still opens its texts
-        backbone.describe(store.path / ENCODER)
-    store.publish(reading.tables, reading.raw, record)
-    begun.unlink(missing_ok=True)
+        with alone(store, say):
+            theirs = None if published is None else published.since(outcomes)
+            if theirs is not None:
+                say("another process has read and timed these cells: its record counts for both")
+                return Outcome(store.path, [cell.model_dump(mode="json") for cell in theirs])
+            reading = Reading(prepared, registry, store, reporter, plan, outcomes, executor.ask, runtimes)
+            reading.read(samples=samples)
+            seconds, broken = time.perf_counter() - clock, list(registry.broken.values())
+            curves = reading.tables["curves"]
+            record = run_record(prepared, reading.cells, curves, reading.timing, started, seconds, broken)
+            backbone = prepared.backbone()
+            if isinstance(backbone, TextBackbone):  # a run that was moved to another machine still opens its texts
+                backbone.describe(store.path / ENCODER)
+            store.publish(reading.tables, reading.raw, record)
+            begun.unlink(missing_ok=True)
     return Outcome(store.path, reading.cells)
+
+
+def _make_shard(
+    prepared: Prepared,
+    store: Store,
+    reporter: Reporter,
+    executor: Executor,
+    plan: Sequence[Job],
+    made: _Made,
+    part: tuple[int, int],
+) -> Outcome:
+    """Make a shard's cells, and leave reading and timing to whoever joins the shards."""
+    reporter.say(f"run {prepared.spec.run_name}, shard {part[0]} of {part[1]}: {len(plan)} cells, with what they need")
+    begin(store, prepared.spec)
+    with reporter.run(len(plan)):
+        outcomes = made.by(executor, plan)
+    cells = [
+        {"label": job.label, "seed": job.seed, "status": "failed", "reason": outcome.reason}
+        for job in plan
+        if isinstance(outcome := outcomes[job.key], Undone)
+    ]
+    for cell in cells:
+        reporter.say(f"{cell['label']} seed {cell['seed']}: FAILED, {cell['reason']}")
+    done = f"shard {part[0]} of {part[1]}: {len(plan) - len(cells)} of {len(plan)} cells are there"
+    return Outcome(store.path, cells, f"{done}; the same command without --shard joins the shards")
 
 
 class _Made:
@@ -218,6 +258,7 @@ class _Made:
         self, prepared: Prepared, reporter: Reporter, file: ProgressFile, logs: Mapping[str, str | None]
     ) -> None:
         self.prepared, self.reporter, self.file, self.logs = prepared, reporter, file, logs
+        self._said: set[str] = set()
 
     def by(self, executor: Executor, plan: Sequence[Job]) -> Outcomes:
         """Have the jobs made."""
@@ -232,7 +273,10 @@ class _Made:
         log = self.logs[job.key]
         self.file.began((job.kind, job.label, job.seed), pid, None if log is None else f"logs/{log}")
 
-    def _ended(self, job: Job, outcome: Made | Undone) -> None:
+    def _ended(self, job: Job, outcome: Made | Undone | Busy) -> None:
+        if isinstance(outcome, Busy):
+            self._elsewhere(job, outcome)
+            return
         self.reporter.step_done()
         reused = isinstance(outcome, Made) and outcome.cell is not None and outcome.cell.reused
         reason = outcome.reason if isinstance(outcome, Undone) else None
@@ -241,6 +285,14 @@ class _Made:
             raise StorageError(outcome.reason)
         if isinstance(outcome, Undone) and job.kind == "backbone":
             raise outcome.error or UserError(f"{job.title} failed: {outcome.reason}")
+
+    def _elsewhere(self, job: Job, busy: Busy) -> None:
+        if busy.pid is None:  # it was over a moment ago
+            return
+        self.file.elsewhere((job.kind, job.label, job.seed), busy.host, busy.pid)
+        if job.key not in self._said:
+            self._said.add(job.key)
+            self.reporter.say(f"{job.title}: process {busy.pid} on {busy.host} is at it")
 
 
 def step_of(job: Job) -> Step:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from eebench.runs.plan import Job, Made, Outcomes, Undone
+from eebench.runs.plan import Busy, Job, Made, Outcomes, Undone
 
 __all__ = ["Began", "Schedule", "Told"]
 
-Told = Callable[[Job, Made | Undone], None]
+Told = Callable[[Job, Made | Undone | Busy], None]
 Began = Callable[[Job, int], None]
 
 
@@ -18,17 +18,21 @@ class Schedule:
     Args:
         plan: the jobs, each behind those it needs.
         told: hears what became of each, in the order in which they end.
+        free: whether what another process was at is over.
     """
 
-    def __init__(self, plan: Sequence[Job], told: Told) -> None:
-        self.plan, self.told = plan, told
+    def __init__(self, plan: Sequence[Job], told: Told, free: Callable[[Busy], bool] = lambda busy: True) -> None:
+        self.plan, self.told, self.free = plan, told, free
+        self._elsewhere: dict[str, Busy] = {}
         self._outcomes: dict[str, Made | Undone] = {}
         self._given: set[str] = set()
 
     def ready(self) -> Iterator[Job]:
         """Jobs that can be made now and that nobody has, in the order of the plan."""
         for job in self.plan:
-            if job.key not in self._given and all(key in self._outcomes for key in job.needs):
+            if job.key in self._given or not all(key in self._outcomes for key in job.needs):
+                continue
+            if job.key not in self._elsewhere or self.free(self._elsewhere[job.key]):
                 yield job
 
     def give(self, job: Job) -> Outcomes:
@@ -36,8 +40,16 @@ class Schedule:
         self._given.add(job.key)
         return {key: self._outcomes[key] for key in job.needs}
 
-    def end(self, job: Job, outcome: Made | Undone) -> None:
-        """A job has ended; those that needed it have failed with it, when it has."""
+    def end(self, job: Job, outcome: Made | Undone | Busy) -> None:
+        """A job has ended; those that needed it have failed with it, when it has.
+
+        One that another process is at is ready again when that is over: it is then found made, or is to be made here.
+        """
+        if isinstance(outcome, Busy):
+            self._given.discard(job.key)
+            self._elsewhere[job.key] = outcome
+            self.told(job, outcome)
+            return
         self._given.add(job.key)
         self._outcomes[job.key] = outcome
         self.told(job, outcome)

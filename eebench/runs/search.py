@@ -17,6 +17,7 @@ from eebench.engine.model import assemble
 from eebench.engine.train import trains_backbone
 from eebench.errors import UserError
 from eebench.files import write_json
+from eebench.leases import InUseError, LeaseLostError
 from eebench.measure import quality
 from eebench.measure.frontier import find_frontier, mean_score
 from eebench.measure.liveness import constant_answer
@@ -164,6 +165,8 @@ class Search:
         try:
             cell = self.workshop.method(tried, self.base.seed, self.base)
             value = validation_area(cell, tried, self.workshop, self.plain)
+        except (InUseError, LeaseLostError):
+            raise  # another process is at that very cell: the search goes on from here when it is done
         except Exception as error:  # a rate at which it diverges, or a stranger's own mistake
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         said = f"failed, {reason}" if value is None else f"{value:.4f}"

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from eebench.engine.requests import requests
 from eebench.errors import StorageError, UserError, shown
 from eebench.files import durable, storage_trouble
-from eebench.manifest import DamagedError, faults_of_cell, faults_of_run, is_record_only, seal, spoilt_arrays
+from eebench.leases import InUseError, Lease, LeaseLostError, Leases, Owner
+from eebench.manifest import DamagedError, faults_of_cell, faults_of_run, is_record_only, spoilt_arrays
 from eebench.record import RunRecord
-from eebench.runs.probed import PROBES, probed
-from eebench.runs.publishing import STAGE, publish
+from eebench.runs.begun import begin, begun, leave, remove, seal_made, try_to_remove
+from eebench.runs.probed import probed
+from eebench.runs.publishing import publish
+from eebench.runs.sweeping import ASIDE, at_work, sweep
 
 __all__ = ["Store"]
 
-ABANDONED = 24 * 3600.0  # seconds: copying a cell takes minutes; what is older belongs to a run that was killed
-FORGOTTEN = 14 * 24 * 3600.0  # seconds: what is unfinished or set aside and nobody has looked at for so long
-UNFINISHED = ".unfinished-"
-ASIDE = ".set-aside"  # folder of a run: what was damaged
-LOCK = ".lock"
+LEASES = ".leases"  # folder of the results: runs beside each other share cells
 
 
 class Store:
@@ -51,6 +49,9 @@ class Store:
             raise UserError(f"output directory {root} is a file")
         self.root, self.repair, self.say = root, repair, say
         self.path = root / run
+        self.leases = Leases(root / LEASES, lost=_stop)
+        self.record_lease = f"record-{run}"
+        self._recording: Lease | None = None
         try:
             (self.path / "cells").mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path) as file:
@@ -61,7 +62,15 @@ class Store:
             if trouble is not None:
                 raise StorageError(trouble) from error
             raise UserError(f"output directory {root} cannot be written to: {error.strerror}") from None
-        self._sweep()
+        sweep(self.path, self.leases, self.record_lease)
+
+    def about(self, at: str, **more: Any) -> dict[str, Any]:
+        """What a lease says of itself: of this run, at what, and more."""
+        return {"run": self.path.name, "at": at, **more}
+
+    def others(self, *at: str) -> list[Owner]:
+        """Processes, this one too, that are at something in this run now."""
+        return at_work(self.leases, self.path.name, at)
 
     def cell(self, cell_id: str) -> Path | None:
         """A finished cell of this run, or of a sister run, from which it is then linked; None when there is none.
@@ -70,12 +79,15 @@ class Store:
 
         Raises:
             DamagedError: it would be set aside, and the store repairs nothing.
+            InUseError: another process is about to put it there.
         """
         own = self.path / "cells" / cell_id
         if own.exists():
             faults = faults_of_cell(own, cell_id)
             if faults:
-                self._set_aside(own, faults[0], cell_id)
+                with self._at(cell_id) if self.repair else nullcontext():
+                    if faults_of_cell(own, cell_id):  # or a run beside this one has made it again
+                        self._set_aside(own, faults[0], cell_id)
             elif not is_record_only(own):
                 return own
             else:
@@ -85,7 +97,7 @@ class Store:
             if faults or is_record_only(other):
                 self.say(f"not taken over: {shown(other)}: {faults[0] if faults else 'it has no weights or traces'}")
                 continue
-            with self._replacing(own) as folder:
+            with self._at(cell_id) as lease, self._replacing(own, lease) as folder:
                 shutil.copytree(other, folder, dirs_exist_ok=True, copy_function=_link)
             return own
         return None
@@ -117,7 +129,7 @@ class Store:
         aside = self.path / ASIDE
         aside.mkdir(exist_ok=True)
         with suppress(FileNotFoundError):  # a run beside this one has done it
-            _remove(aside / name)
+            remove(aside / name)
             os.replace(damaged, aside / name)
         self.say(f"set aside, to be made again: {shown(damaged)}: {fault}")
 
@@ -141,23 +153,28 @@ class Store:
     @contextmanager
     def writing(self, cell_id: str) -> Iterator[Path]:
         """A folder to fill; it becomes the cell when the block ends well, and vanishes when it does not."""
-        with self._replacing(self.path / "cells" / cell_id) as temporary:
+        with self._at(cell_id) as lease, self._replacing(self.path / "cells" / cell_id, lease) as temporary:
             yield temporary
-            _seal(temporary, cell_id)
+            seal_made(temporary, cell_id)
 
     @contextmanager
     def writing_beside(self, unit: str) -> Iterator[Path]:
-        """A folder to fill; it becomes the sealed folder of that path within the run when the block ends well."""
+        """A folder to fill; it becomes the sealed folder of that path within the run when the block ends well.
+
+        Whoever reads this run does so, under the lease of its record.
+        """
         (self.path / unit).parent.mkdir(parents=True, exist_ok=True)
-        with self._replacing(self.path / unit) as temporary:
+        with self._replacing(self.path / unit, None) as temporary:
             yield temporary
-            _seal(temporary, unit)
+            seal_made(temporary, unit)
 
     @contextmanager
-    def _replacing(self, target: Path) -> Iterator[Path]:
+    def _replacing(self, target: Path, lease: Lease | None) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
             yield temporary
+            if lease is not None:
+                lease.renew()
             self._put(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -167,43 +184,56 @@ class Store:
         """A folder to make a cell in, found again by the cell's name when whoever made it was stopped or killed.
 
         It becomes the cell when the block ends well. When it does not, it stays as it is, if there is anything in it;
-        so it does for a sister run, which takes it over. Whoever finds it in use by another process makes the cell in a
-        folder of its own. With ``fresh`` nothing that was left is gone on with.
-        """
-        folder = self.path / "cells" / f"{UNFINISHED}{cell_id}"
-        lock = self._take(cell_id, folder, fresh=fresh)
-        if lock is None:
-            with self.writing(cell_id) as own:
-                yield own
-            return
-        try:
-            for spoilt in spoilt_arrays(folder):
-                self.say(f"to be made again: {shown(spoilt)}: it is not as it was computed")
-                spoilt.unlink()
-            yield folder
-            _seal(folder, cell_id)
-            (folder / LOCK).unlink()
-            self._put(folder, self.path / "cells" / cell_id)
-        finally:
-            if folder.exists() and {path.name for path in folder.iterdir()} <= {LOCK}:
-                shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)
+        so it does for a sister run, which takes it over. With ``fresh`` nothing that was left is gone on with.
 
-    def _take(self, cell_id: str, folder: Path, *, fresh: bool) -> int | None:
-        """Lock this run's folder of an unfinished cell, or take over a sister run's; None when it is in use."""
-        if not (fresh or folder.exists()):
-            for other in sorted(self.root.glob(f"*/cells/{UNFINISHED}{cell_id}")):
-                lock = _lock(other)
-                if lock is not None:
-                    os.replace(other, folder)
-                    return lock
-        folder.mkdir(exist_ok=True)
-        lock = _lock(folder)
-        if lock is not None and fresh:
-            for left in folder.iterdir():
-                if left.name != LOCK:
-                    shutil.rmtree(left) if left.is_dir() else left.unlink()
-        return lock
+        Raises:
+            InUseError: another process makes this cell, has just made it, or times what it reads of this run.
+            LeaseLostError: another process has taken it over, this one having slept.
+        """
+        cells = self.path / "cells"
+        with self._at(cell_id) as lease:
+            if not fresh and (cells / cell_id).exists() and not is_record_only(cells / cell_id):
+                raise InUseError(cell_id, None)
+            folder = begin(cells, lease, self.root.glob("*/cells"), fresh=fresh)
+            try:
+                for spoilt in spoilt_arrays(folder):
+                    self.say(f"to be made again: {shown(spoilt)}: it is not as it was computed")
+                    spoilt.unlink()
+                yield folder
+                seal_made(folder, cell_id)
+                lease.renew()
+                self._put(folder, cells / cell_id)
+            except Exception as error:
+                if not isinstance(error, LeaseLostError) and not lease.intact():
+                    raise LeaseLostError(f"another process has taken {cell_id} over") from error
+                raise
+            finally:
+                leave(folder, lease)
+
+    @contextmanager
+    def _at(self, cell_id: str) -> Iterator[Lease]:
+        """Hold a cell's lease while nobody reads and times this run."""
+        with self.leases.holding(cell_id, **self.about("cell")) as lease:
+            reader = self.leases.holder(self.record_lease)
+            if reader is not None and (self._recording is None or reader != self._recording.owner):
+                raise InUseError(self.record_lease, reader)
+            yield lease
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Read, time and publish in this block, alone: no cell of this run is begun meanwhile, by whomever.
+
+        Raises:
+            InUseError: another process is at that.
+        """
+        if self._recording is not None:
+            yield
+            return
+        with self.leases.holding(self.record_lease, **self.about("record")) as self._recording:
+            try:
+                yield
+            finally:
+                self._recording = None
 
     def _put(self, folder: Path, target: Path) -> None:
         if target.exists():
@@ -211,22 +241,15 @@ class Store:
         os.replace(folder, target)
         durable(target.parent)
 
-    def _sweep(self) -> None:
-        """Remove what killed runs left half-written. By age: the owner may still write, on this machine or another."""
-        kept = [*(self.path / "cells").glob(f"{UNFINISHED}*"), *(self.path / ASIDE).glob("*")]
-        beside = [left for probe in PROBES for left in (self.path / probe).glob("*/.*-*")]
-        for left in [*(self.path / "cells").glob(".*-*"), *beside, *self.path.glob(f"{STAGE}*"), *kept]:
-            with suppress(OSError):  # another run may be sweeping too
-                if time.time() - left.stat().st_mtime > (FORGOTTEN if left in kept else ABANDONED):
-                    _remove(left)
-
     def forget(self, cell_id: str) -> None:
         """Remove a finished cell."""
         shutil.rmtree(self.path / "cells" / cell_id, ignore_errors=True)
 
     def abandon(self, cell_id: str) -> None:
-        """Remove what there is of an unfinished cell."""
-        shutil.rmtree(self.path / "cells" / f"{UNFINISHED}{cell_id}", ignore_errors=True)
+        """Remove what there is of an unfinished cell, if nobody is at it."""
+        with suppress(InUseError), self.leases.holding(cell_id):
+            for left in begun(self.path / "cells", cell_id):
+                try_to_remove(left)
 
     def publish(
         self,
@@ -244,41 +267,21 @@ class Store:
         Returns:
             The path of ``run.json``.
         """
-        return publish(self.path, tables, raw, record)
+        try:
+            with self.recording():
+                assert self._recording is not None
+                return publish(self.path, tables, raw, record, self._recording.renew)
+        except InUseError as error:
+            raise UserError(f"{shown(self.path)}: {error.owner or 'another process'} is writing this record") from None
+        except LeaseLostError:
+            words = "this process was stopped for so long that another one took over; run the same command again"
+            raise UserError(f"{shown(self.path)}: {words}") from None
 
 
-def _seal(folder: Path, name: str) -> None:
-    """Write the manifest of what has just been made.
-
-    Raises:
-        DamagedError: an array is not as it was computed; its file is removed, so that it is made again.
-    """
-    spoilt = spoilt_arrays(folder)
-    for path in spoilt:
-        path.unlink()
-    if spoilt:
-        raise DamagedError(f"{spoilt[0].name} was changed while its cell was made; the same command makes it again")
-    seal(folder, cell=name)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _lock(folder: Path) -> int | None:
-    """A file handle that holds the folder for this process until it is closed, or the process ends; None: in use."""
-    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    except OSError:  # a file system without locks: nobody else can be told from this process
-        return handle
-    return handle
+def _stop() -> None:
+    """This process has slept so long that its cell is another one's: a training that goes on here stops."""
+    with suppress(LeaseLostError):
+        requests.ask_to_stop(LeaseLostError("another process has taken the cell over"))
 
 
 def _link(source: str, target: str) -> None:

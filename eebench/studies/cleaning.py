@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import time
 from collections.abc import Container, Iterator, Sequence
@@ -12,11 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from eebench.errors import UserError
+from eebench.leases import Leases
 from eebench.manifest import CLEANED
 from eebench.record import CellFacts, RunRecord, read_record
+from eebench.runs.begun import UNFINISHED, begun_cell
 from eebench.runs.probed import PROBES
-from eebench.runs.publishing import STAGE
-from eebench.runs.store import ASIDE, LOCK, UNFINISHED
+from eebench.runs.store import LEASES
+from eebench.runs.sweeping import ASIDE, STAGE
 from eebench.schema import BACKBONE, STATIC
 
 __all__ = ["Found", "Thing", "Wanted", "find", "remove"]
@@ -134,20 +134,8 @@ def _kept(cell: CellFacts, keep: set[str]) -> bool:
 
 
 def _in_use(folder: Path) -> bool:
-    """Whether a process is making this cell; where its file system has no locks, whether it was touched lately."""
-    try:
-        handle = os.open(folder / LOCK, os.O_RDWR)
-    except OSError:
-        return _fresh(folder)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return _fresh(folder)
-    finally:
-        os.close(handle)
-    return False
+    """Whether a process is making this cell, for whichever run of these results."""
+    return Leases(folder.parents[2] / LEASES).holder(begun_cell(folder)) is not None
 
 
 def _fresh(path: Path) -> bool:

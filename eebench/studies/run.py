@@ -182,9 +182,13 @@ def run_study(
             reporter.say(f"{where}: FAILED, {error}")
             outcome.failed[one.title] = str(error)
             continue
-        outcome.runs.append(done.path)
+        if done.shard is None:
+            outcome.runs.append(done.path)
+        else:
+            reporter.say(done.shard)
         outcome.failed |= {f"{c['label']} seed {c['seed']} of {one.run}": c["reason"] for c in done.failed}
-        finished(done.path)
+        if done.shard is None:
+            finished(done.path)
     return outcome
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from eebench.errors import UserError
 from eebench.record import RunRecord, read_record
-from eebench.runs.store import UNFINISHED
+from eebench.runs.begun import UNFINISHED
 from eebench.schema import BACKBONE, STATIC
 from eebench.studies.record import STUDY, read_study_record
 

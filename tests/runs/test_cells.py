@@ -14,10 +14,11 @@ from eebench.engine.trace import collect
 from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
 from eebench.runs import making, workshop
+from eebench.runs.begun import UNFINISHED
 from eebench.runs.cell import Cell
 from eebench.runs.fingerprint import method_sha256
 from eebench.runs.prepare import prepare
-from eebench.runs.store import UNFINISHED, Store
+from eebench.runs.store import Store
 from eebench.runs.workshop import Workshop, open_backbone, open_model
 from eebench.schema import BACKBONE, static_label
 

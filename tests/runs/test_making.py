@@ -12,9 +12,10 @@ from eebench.engine.checkpoint import Checkpoints
 from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
 from eebench.runs import making as making_module
+from eebench.runs.begun import UNFINISHED
 from eebench.runs.making import Making
 from eebench.runs.prepare import prepare
-from eebench.runs.store import UNFINISHED, Store
+from eebench.runs.store import Store
 from eebench.runs.workshop import Workshop
 
 JEI = "jei_dnn[blocks=4+8]"

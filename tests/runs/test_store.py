@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from eebench.errors import UserError
+from eebench.leases import InUseError, LeaseLostError
 from eebench.manifest import DamagedError
 from eebench.record import read_record
 from eebench.runs.store import Store
@@ -97,15 +98,19 @@ def test_killed_while_writing_is_as_if_never_begun(tmp_path):
     assert (store.cell("a-1") / "weights").read_text() == "new"
 
 
-def test_what_a_killed_run_left_is_swept_up_a_day_later(tmp_path):
-    cells = Store(tmp_path, "run").path / "cells"
-    old, fresh = cells / ".a-1-xyz", cells / ".b-2-xyz"
-    for left in (old, fresh):
+def test_what_a_killed_run_left_is_swept_up_and_what_lives_is_not(tmp_path):
+    store = Store(tmp_path, "run")
+    cells = store.path / "cells"
+    for left in (cells / ".a-1-xyz", cells / ".b-2-xyz", store.path / ".record-xyz"):
         left.mkdir()
         (left / "weights").write_text("half of the n")
-    os.utime(old, (time.time() - 25 * 3600,) * 2)
+    (store.path / ".spec.json.0123").touch()
+    with store.leases.holding("b-2"), store.recording():
+        Store(tmp_path, "run")
+        assert [left.name for left in cells.iterdir()] == [".b-2-xyz"]
+        assert {".record-xyz", ".spec.json.0123"} <= {left.name for left in store.path.iterdir()}
     Store(tmp_path, "run")
-    assert [left.name for left in cells.iterdir()] == [".b-2-xyz"]
+    assert everything(tmp_path) == ["run", "run/cells"]
 
 
 # --- cells in the making ---------------------------------------------------------------------------------------------
@@ -150,16 +155,84 @@ def test_killed_while_making_it_is_found_again(tmp_path):
     assert begin(Store(tmp_path, "run"), "a-1") == ["weights"]
 
 
-def test_who_finds_it_in_use_makes_the_cell_alone(tmp_path):
+def test_a_cell_is_made_once_whoever_asks_for_it_meanwhile(tmp_path):
     first, second, sister = Store(tmp_path, "run"), Store(tmp_path, "run"), Store(tmp_path, "sister")
     with first.making("a-1") as folder:
         (folder / "weights").write_text("first")
-        assert begin(second, "a-1", text="second") == []
-        assert begin(sister, "a-1", text="sister's") == []
+        for other in (second, sister):
+            with pytest.raises(InUseError, match="a-1 is in use by process"):
+                begin(other, "a-1")
+            with pytest.raises(InUseError):
+                fill(other, "a-1")
+            other.abandon("a-1")
         assert (folder / "weights").read_text() == "first"
         (folder / "cell.json").write_text("{}")
-    assert (first.cell("a-1") / "weights").read_text() == "first"
-    assert (tmp_path / "sister" / "cells" / "a-1" / "weights").read_text() == "sister's"
+    for other in (first, second, sister):
+        assert (other.cell("a-1") / "weights").read_text() == "first"
+    with pytest.raises(InUseError):  # whoever saw no cell before it was there looks again
+        begin(second, "a-1")
+
+
+@pytest.fixture
+def slow_and_quick(tmp_path, monkeypatch):
+    """Two processes of different machines; the second takes everything over, as if the first had slept for long."""
+    monkeypatch.setattr("eebench.leases.leases.runs", lambda owner: None)
+    slow, quick = Store(tmp_path, "run"), Store(tmp_path, "run")
+    quick.leases.patience = -1.0
+    return slow, quick
+
+
+def test_who_slept_and_lost_its_cell_publishes_nothing_and_spoils_nothing(tmp_path, slow_and_quick):
+    slow, quick = slow_and_quick
+    with pytest.raises(LeaseLostError), slow.making("a-1") as folder:  # noqa: PT012 - the end of the block raises
+        (folder / "weights").write_text("so far")
+        (folder / ".weights").write_text("half of the n")
+        (folder / "checkpoints").mkdir()
+        with quick.making("a-1") as taken:
+            assert everything(taken) == ["checkpoints", "weights"]
+            assert not folder.exists()
+            folder.mkdir()
+            (folder / "weights").write_text("written by whoever woke up")
+            (taken / "cell.json").write_text("{}")
+        (folder / "cell.json").write_text("{}")
+    assert (quick.cell("a-1") / "weights").read_text() == "so far"
+    assert everything(tmp_path / "run" / "cells") == [
+        "a-1", "a-1/cell.json", "a-1/checkpoints", "a-1/manifest.json", "a-1/weights"
+    ]  # fmt: skip
+
+
+def test_what_goes_wrong_because_the_cell_is_anothers_is_not_the_methods_fault(tmp_path, slow_and_quick):
+    slow, quick = slow_and_quick
+    with pytest.raises(LeaseLostError), slow.making("a-1") as folder:  # noqa: PT012
+        (folder / "weights").write_text("so far")
+        begin(quick, "a-1")
+        raise FileNotFoundError(folder / "weights")
+    assert sorted(path.name for path in (tmp_path / "run" / "cells").iterdir()) == ["a-1"]
+
+
+def test_no_cell_of_a_run_is_begun_while_it_is_read_and_timed(tmp_path):
+    reader, maker, sister = Store(tmp_path, "run"), Store(tmp_path, "run"), Store(tmp_path, "sister")
+    with reader.recording():
+        with pytest.raises(InUseError, match="record-run is in use"):
+            begin(maker, "a-1")
+        with pytest.raises(InUseError), maker.recording():
+            pass
+        fill(sister, "b-2")
+        assert reader.cell("b-2") is not None, "whoever reads may fetch what it needs"
+    begin(maker, "a-1")
+
+
+def test_a_record_is_not_published_by_who_slept(tmp_path, record, slow_and_quick):
+    slow, quick = slow_and_quick
+    rows = {name: [] for name in TABLES}
+    with slow.recording():
+        quick.publish(rows, {}, record)
+        before = (tmp_path / "run" / "run.json").stat().st_ino
+        with pytest.raises(UserError, match="another one took over"):
+            slow.publish(rows, {}, record)
+    assert (tmp_path / "run" / "run.json").stat().st_ino == before
+    with slow.recording(), pytest.raises(UserError, match="is writing this record"):
+        Store(tmp_path, "run").publish(rows, {}, record)
 
 
 def test_a_sister_run_takes_over_what_nobody_works_on(tmp_path):
@@ -174,7 +247,7 @@ def test_afresh_nothing_is_gone_on_with(tmp_path):
     with pytest.raises(RuntimeError):
         begin(store, "a-1", RuntimeError)
     with store.making("a-1", fresh=True) as folder:
-        assert [path.name for path in folder.iterdir()] == [".lock"]
+        assert list(folder.iterdir()) == []
         (folder / "cell.json").write_text("{}")
     assert everything(store.cell("a-1")) == ["cell.json", "manifest.json"]
 
@@ -194,12 +267,14 @@ def test_an_array_that_changes_while_its_cell_is_made_is_found_and_made_again(tm
     with pytest.raises(DamagedError, match=r"^trace-val\.npz was changed while its cell was made"):
         make()
     left = store.path / "cells" / ".unfinished-a-1"
-    assert sorted(path.name for path in left.iterdir()) == [".lock", "costs-val.npz"]
+    assert sorted(path.name for path in left.iterdir()) == ["costs-val.npz"]
     flip(left / "costs-val.npz", 500)  # and killed before anybody looked
     with store.making("a-1") as folder:
-        assert [path.name for path in folder.iterdir()] == [".lock"]
+        assert list(folder.iterdir()) == []
         np.savez(folder / "costs-val.npz", total=np.arange(1000.0))
-    assert said == [f"to be made again: {left / 'costs-val.npz'}: it is not as it was computed"]
+    (line,) = said
+    assert line.startswith(f"to be made again: {left}")
+    assert line.endswith("costs-val.npz: it is not as it was computed")
     assert store.cell("a-1") is not None
 
 

@@ -1,6 +1,5 @@
 """What lies in a results folder, and what of it can go because it can be made again."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -11,6 +10,7 @@ import pytest
 
 import eebench
 from eebench.errors import UserError
+from eebench.leases import Leases
 from eebench.manifest import faults_of_cell
 from eebench.record import read_record
 from eebench.report import render
@@ -105,10 +105,8 @@ def test_stale_cells_and_leftovers_go_and_nothing_else(smoke, copied):
 def test_unfinished_work_goes_only_when_asked_and_never_while_it_is_made(shelf):
     folder = shelf / "begun" / "cells" / ".unfinished-pabee-s0-123"
     assert not find(shelf, Wanted()).things
-    handle = os.open(folder / ".lock", os.O_RDWR)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    assert not find(shelf, Wanted(unfinished=True)).things
-    os.close(handle)
+    with Leases(shelf / ".leases").holding("pabee-s0-123"):
+        assert not find(shelf, Wanted(unfinished=True)).things
     assert [thing.path for thing in find(shelf, Wanted(unfinished=True)).things] == [folder]
 
 
