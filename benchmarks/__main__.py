@@ -29,6 +29,7 @@ BENCHMARKS = {
     "texts": "one long text among short ones, against plain transformers",
     "checkpoints": "training that writes its state, over training that does not",
     "features": "training on a frozen backbone with features shared",
+    "nodes": "a thousand cells on 1 to 256 nodes, simulated",
     "cuda": "batch 1 and 256 on a GPU (--device cuda)",
 }
 
