@@ -211,6 +211,7 @@ def _execute(
         with alone(store, say):
             theirs = None if published is None else published.since(outcomes)
             if theirs is not None:
+                begun.unlink(missing_ok=True)
                 say("another process has read and timed these cells: its record counts for both")
                 return Outcome(store.path, [cell.model_dump(mode="json") for cell in theirs])
             reading = Reading(prepared, registry, store, reporter, plan, outcomes, executor.ask, runtimes)
