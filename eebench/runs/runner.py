@@ -241,13 +241,10 @@ def _make_shard(
     begin(store, prepared.spec)
     with reporter.run(len(plan)):
         outcomes = made.by(executor, plan)
-    cells = [
-        {"label": job.label, "seed": job.seed, "status": "failed", "reason": outcome.reason}
-        for job in plan
-        if isinstance(outcome := outcomes[job.key], Undone)
-    ]
-    for cell in cells:
-        reporter.say(f"{cell['label']} seed {cell['seed']}: FAILED, {cell['reason']}")
+    failed = [(job, found.reason) for job in plan if isinstance(found := outcomes[job.key], Undone)]
+    for job, reason in failed:
+        reporter.say(f"{job.title}: FAILED, {reason}")
+    cells = [{"label": job.label, "seed": job.seed, "status": "failed", "reason": reason} for job, reason in failed]
     done = f"shard {part[0]} of {part[1]}: {len(plan) - len(cells)} of {len(plan)} cells are there"
     return Outcome(store.path, cells, f"{done}; the same command without --shard joins the shards")
 
