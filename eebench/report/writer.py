@@ -17,6 +17,7 @@ from eebench.report.folder import check_folder, staged
 from eebench.report.frames import load
 from eebench.report.gallery import gallery, sheet
 from eebench.report.lines import Lines
+from eebench.report.load import load as under_load
 from eebench.report.markdown import markdown
 from eebench.report.pages import Page, html
 from eebench.report.paper import bibtex, latex, paper_kit
@@ -155,6 +156,7 @@ def _sections(scene: Scene, figures: list[str], tables: list[str], *, pictures: 
         details.costs(scene, drawn),
         *calibration.calibration(scene, drawn),
         *runtimes(scene),
+        *under_load(scene),
         *robustness(scene),
         provenance.troubles(scene),
         provenance.provenance(scene),
