@@ -30,6 +30,8 @@ BENCHMARKS = {
     "checkpoints": "training that writes its state, over training that does not",
     "features": "training on a frozen backbone with features shared",
     "nodes": "a thousand cells on 1 to 256 nodes, simulated",
+    "runtimes": "early exit compiled and in ONNX Runtime, each against the plain backbone there",
+    "serving": "the simulated queue against a real service of an exported model",
     "cuda": "batch 1 and 256 on a GPU (--device cuda)",
 }
 
