@@ -13,10 +13,11 @@ import pandas as pd
 
 from tests import claims_text, search_text
 
-__all__ = ["BEGIN", "END", "Reference", "between", "card_paragraph", "readme_block"]
+__all__ = ["BEGIN", "ELSEWHERE", "END", "Reference", "between", "card_paragraph", "elsewhere", "others", "readme_block"]
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "results" / "reference" / "mnist5k-quick"
+ELSEWHERE = "<!-- elsewhere: made by python -m tests.reference_text -->"
 BEGIN, END = "<!-- reference: made by python -m tests.reference_text -->", "<!-- /reference -->"
 MINUS = "\N{MINUS SIGN}"
 
@@ -29,13 +30,14 @@ class Reference:
     headlines: pd.DataFrame
     tiers: pd.DataFrame
     points: pd.DataFrame
+    folder: str = REFERENCE.name
 
     @classmethod
     def load(cls, folder: Path = REFERENCE) -> Reference:
         """Read the record."""
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         tables = [pd.read_csv(folder / f"{name}.csv") for name in ("headlines", "tiers", "operating_points")]
-        return cls(run, *tables)
+        return cls(run, *tables, folder.name)
 
     @property
     def target(self) -> str:
@@ -207,21 +209,57 @@ def card_paragraph(ref: Reference, method: str) -> str:
     )
 
 
-def between(text: str) -> str:
+def others() -> list[Reference]:
+    """Every other committed record."""
+    folders = sorted(path.parent for path in REFERENCE.parent.glob("*/run.json"))
+    return [Reference.load(folder) for folder in folders if folder != REFERENCE]
+
+
+def elsewhere(refs: list[Reference]) -> str:
+    """README's second table: one line a record, read at its own headline target."""
+    head = "| run | plain backbone, % | largest speed-up | fewer MACs, × | CPU, × | against plain, points"
+    head += " | over static frontier | clearly above, clearly below |"
+    return "\n".join([head, "|---|---|---|---|---|---|---|---|", *map(_elsewhere_row, refs)])
+
+
+def _elsewhere_row(ref: Reference) -> str:
+    methods = [m for m in ref.methods if m != "static" and ref.met(m)] or [m for m in ref.methods if m != "static"]
+    best = methods[0]
+    over = {m: found for m in ref.methods if m != "static" and (found := ref.measure(m, "over_frontier")) is not None}
+    above = ", ".join(ref.label(m) for m, found in over.items() if found[1] > 0) or "none"
+    below = ", ".join(ref.label(m) for m, found in over.items() if found[2] < 0) or "none"
+    drop = ref.measure(best, "drop")
+    assert drop is not None
+    mean, std = ref.plain_score()
+    seeds = len(ref.run["spec"]["seeds"])
+    level = f"{mean:.1f} ± {std:.1f}" if seeds > 1 else f"{mean:.1f}"
+    against = ranged((-drop[0], -drop[2], -drop[1]), 100, sign=True)
+    link = f"[{ref.folder}](reports/reference/{ref.folder}/report.md)"
+    return (
+        f"| {link}: {seeds} seed{'s' * (seeds > 1)}, {ref.run['data']['n_test']:,} test samples | {level}"
+        f" | {ref.label(best)}{'' if ref.met(best) else ' †'} at {ref.target}"
+        f" | {ranged(ref.measure(best, 'speedup_macs'), 1, sign=False)} | {ref.cpu(best)} | {against}"
+        f" | {ranged(over.get(best), 100, sign=True)} | {above}; {below} |"
+    )
+
+
+def between(text: str, begin: str = BEGIN) -> str:
     """What stands between the markers."""
-    return text.split(BEGIN)[1].split(END)[0].strip()
+    return text.split(begin)[1].split(END)[0].strip()
 
 
 def main() -> None:
     """Write every block anew."""
     ref = Reference.load()
-    targets = {ROOT / "README.md": readme_block(ref)}
+    readme = ROOT / "README.md"
+    targets = [(readme, BEGIN, readme_block(ref)), (readme, ELSEWHERE, elsewhere(others()))]
     for card in sorted((ROOT / "methods").glob("*/README.md")):
-        targets[card] = card_paragraph(ref, card.parent.name)
-    for path, block in targets.items():
+        targets.append((card, BEGIN, card_paragraph(ref, card.parent.name)))
+    for path, begin, block in targets:
         text = path.read_text(encoding="utf-8")
-        start, end = text.index(BEGIN), text.index(END)
-        path.write_text("\n".join([text[:start] + BEGIN, block, text[end:]]), encoding="utf-8")
+        start = text.index(begin)
+        end = text.index(END, start)
+        path.write_text("\n".join([text[:start] + begin, block, text[end:]]), encoding="utf-8")
     search_text.PAGE.write_text(search_text.search_page(), encoding="utf-8")
     claims_text.main()
 

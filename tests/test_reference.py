@@ -6,11 +6,23 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from eebench.plugins.registry import Registry
 from eebench.record import read_record
-from tests.reference_text import REFERENCE, Reference, between, card_paragraph, readme_block
+from eebench.studies.expand import entries_of
+from eebench.studies.file import read_study
+from tests.reference_text import (
+    ELSEWHERE,
+    Reference,
+    between,
+    card_paragraph,
+    elsewhere,
+    others,
+    readme_block,
+)
 from tests.search_text import PAGE, search_page
 
 ROOT = Path(__file__).parents[1]
+RECORDS = sorted(p for p in (ROOT / "results" / "reference").iterdir() if (p / "run.json").exists())
 CARDS = sorted(p.parent.name for p in (ROOT / "methods").glob("*/README.md"))
 
 
@@ -25,15 +37,18 @@ def test_the_readmes_table_is_the_record(ref):
     assert ref.run["spec"]["seeds"] == [0, 1, 2]
 
 
+def test_the_readmes_other_records_are_the_records():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert between(text, ELSEWHERE) == elsewhere(others())
+
+
 @pytest.mark.parametrize("method", CARDS)
 def test_a_card_says_what_the_record_says(ref, method):
     text = (ROOT / "methods" / method / "README.md").read_text(encoding="utf-8")
     assert between(text) == card_paragraph(ref, method)
 
 
-@pytest.mark.parametrize(
-    "folder", sorted(p for p in (ROOT / "results" / "reference").iterdir() if (p / "run.json").exists())
-)
+@pytest.mark.parametrize("folder", RECORDS, ids=lambda folder: folder.name)
 def test_a_reference_record_is_whole_and_its_report_is_its_own(folder):
     record = read_record(folder)
     assert {cell.status for cell in record.cells} <= {"done", "skipped"}
@@ -44,12 +59,28 @@ def test_a_reference_record_is_whole_and_its_report_is_its_own(folder):
     assert record.run in (report / "report.md").read_text(encoding="utf-8").replace("\\_", "_")
 
 
+def test_every_reference_record_has_its_study_file():
+    """``studies/`` says how each record is made again: every setting that the file gives is the record's."""
+    registry = Registry.installed()
+    made = {}
+    for path in sorted((ROOT / "studies").glob("*.toml")):
+        for entry in entries_of(read_study(path), registry):
+            made[entry.spec.dataset, entry.spec.backbone] = entry.spec
+    for folder in RECORDS:
+        spec = json.loads((folder / "run.json").read_text(encoding="utf-8"))["spec"]
+        ours = made[spec["dataset"], spec["backbone"]].model_dump(mode="json")
+        differ = {key for key in spec if ours[key] != spec[key]} - {"methods", "targets", "plugins", "threads"}
+        assert not differ, folder.name
+        assert ours["methods"] == ["all"]
+
+
 def test_the_page_of_the_search_is_the_record():
     assert PAGE.read_text(encoding="utf-8") == search_page()
 
 
-def test_no_exit_of_the_reference_is_at_chance():
-    exits = pd.read_csv(REFERENCE / "exits.csv")
+@pytest.mark.parametrize("folder", RECORDS, ids=lambda folder: folder.name)
+def test_no_exit_of_a_reference_is_at_chance(folder):
+    exits = pd.read_csv(folder / "exits.csv")
     assert exits["live"].astype(str).str.lower().eq("true").all()
 
 
