@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -155,7 +156,8 @@ def _asked(row: Any, methods: Sequence[str], targets: Sequence[str]) -> bool:
     if row.method == BACKBONE:
         return True
     mine = not methods or row.method in methods
-    return mine and (not targets or row.path in targets or row.method.startswith(f"{STATIC}["))
+    depths = not any(re.fullmatch(r"blocks_\d+", path) for path in targets)  # none named: all of them
+    return mine and (not targets or row.path in targets or (row.method == STATIC and depths))
 
 
 def _known(what: str, asked: Sequence[str], there: Any) -> None:

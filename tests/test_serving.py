@@ -10,7 +10,7 @@ from eebench.errors import UserError
 from eebench.measure.queueing import poisson, serve
 from eebench.serving import COLUMNS, Arrivals, load_table, read_trace
 
-PATHS = {"backbone": {"plain": 4.0}, "fast": {"drop_1": 1.0, "macs_50": 2.0}, "static[blocks=3]": {"blocks_3": 2.0}}
+PATHS = {"backbone": {"plain": 4.0}, "fast": {"drop_1": 1.0, "macs_50": 2.0}, "static": {"blocks_3": 2.0}}
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_every_path_is_served_at_every_load(run):
     table = load_table(run, loads=(0.2, 0.5), requests=5000)
     assert [*table.columns] == [*COLUMNS]
     assert table.groupby(["method", "path"]).size().to_dict() == dict.fromkeys(
-        [("backbone", "plain"), ("fast", "drop_1"), ("fast", "macs_50"), ("static[blocks=3]", "blocks_3")], 2
+        [("backbone", "plain"), ("fast", "drop_1"), ("fast", "macs_50"), ("static", "blocks_3")], 2
     )
     by = table.set_index(["path", "load"])
     assert by.loc[("plain", 0.5), "rate"] == pytest.approx(500 / 4.2)

@@ -1,21 +1,20 @@
-"""What a service would see: recorded times replayed against requests that come at random, for two methods at most."""
+"""What a service would see: recorded times replayed against random requests, for two methods and one static model."""
 
 from __future__ import annotations
-
-import math
 
 import pandas as pd
 
 from eebench.report.blocks import Cell, Column, Row, Section, Table, Text
-from eebench.report.frames import BACKBONE
+from eebench.report.frames import BACKBONE, STATIC
 from eebench.report.scene import Scene
 from eebench.report.targets import target
 from eebench.report.text import number, times
+from eebench.schema import static_path
 from eebench.serving import COLUMNS, LOADS, load_table
 
 __all__ = ["load"]
 
-SHOWN = 2  # methods
+SHOWN = {"dynamic": 2, "static": 1}
 REQUESTS = 20_000  # simulated at each load
 
 
@@ -26,27 +25,40 @@ def load(scene: Scene) -> list[Section]:
     methods = _methods(scene)
     if not raw or not methods or record.unfinished or record.run["schema_version"] != 3:
         return []
-    found = load_table(record.path, methods=methods, targets=[scene.main], requests=REQUESTS)
+    knobs = scene.table.drop_duplicates("method").set_index("method")["knob"]
+    paths = [scene.main, *(static_path(int(knobs[method])) for method in methods if _is_static(method))]
+    timed = [STATIC if _is_static(method) else method for method in methods]
+    found = load_table(record.path, methods=timed, targets=paths, requests=REQUESTS)
+    found["method"] = found["method"].replace(dict(zip(timed, methods, strict=True)))
     means = found.groupby(["method", "load"]).mean(numeric_only=True)
     return [Section("load", "Under load", [Text(_told(scene, means, methods)), _table(scene, means, methods)])]
 
 
+def _is_static(method: str) -> bool:
+    return method.startswith(f"{STATIC}[")
+
+
 def _methods(scene: Scene) -> list[str]:
-    """The fastest on the CPU among those that kept to the main target."""
+    """The fastest on the CPU among those that kept to the main target: methods first, then the static model to beat."""
     rows = scene.table
-    rows = rows[(rows["target"] == scene.main) & (rows["kind"] == "dynamic") & rows["met"].astype(bool)]
-    rows = rows[rows["speedup_cpu"].notna()].sort_values("speedup_cpu", ascending=False)
-    return [str(method) for method in rows["method"].head(SHOWN)]
+    rows = rows[(rows["target"] == scene.main) & rows["met"].astype(bool) & rows["speedup_cpu"].notna()]
+    rows = rows.sort_values("speedup_cpu", ascending=False)
+    found = {kind: rows[rows["kind"] == kind]["method"].head(shown) for kind, shown in SHOWN.items()}
+    return [] if found["dynamic"].empty else [str(method) for methods in found.values() for method in methods]
 
 
 def _told(scene: Scene, means: pd.DataFrame, methods: list[str]) -> str:
     highest = {method: float(means.loc[method]["highest_load"].mean()) for method in (BACKBONE, *methods)}
-    best = max(methods, key=lambda method: highest[method])
     limit = float(means["limit_ms"].mean())
-    more = highest[best] / highest[BACKBONE] if highest[BACKBONE] > 0 else math.nan
+    borne = {method: times(bears / highest[BACKBONE]) for method, bears in highest.items() if highest[BACKBONE] > 0}
+    if not borne:
+        return f"No load keeps 99 of 100 answers of the plain backbone within {scene.write.ms(limit)} ms."
+    statics = list(filter(_is_static, methods))
+    best = max((method for method in methods if method not in statics), key=lambda method: highest[method])
+    beside = f"; {scene.record.labels[statics[0]]}: {borne[statics[0]]}" if statics else ""
     return (
         f"With 99 of 100 answers within {scene.write.ms(limit)} ms, {scene.record.labels[best]} bears"
-        f" {times(more)} the traffic that the plain backbone bears, {target(scene.main).title}."
+        f" {borne[best]} the traffic that the plain backbone bears, {target(scene.main).title}{beside}."
     )
 
 

@@ -13,13 +13,17 @@ from eebench.report.scene import Scene
 __all__ = ["escape", "fence", "markdown", "sections_markdown"]
 
 _ROWS = 12
-_DETAILS = ("troubles", "provenance", "glossary")
+_DETAILS = ("runtimes", "load", "troubles", "provenance", "glossary")
 _LONGEST = 40  # rows of a folded table; its CSV has them all
 
 
 def markdown(scene: Scene, sections: Iterable[Section], drawn: Iterable[str]) -> str:
     """The page's content for a file view, under 400 lines: long tables are links to their CSV."""
     found, drawn = scene.answer, list(drawn)
+    by_id = {section.id: section for section in sections}
+    notes = [
+        b for b in (by_id["answer"].blocks if "answer" in by_id else []) if isinstance(b, Text) and b.tone == "note"
+    ]
     lines = [f"# {escape(scene.title)}", "", f"**{escape(found.sentence)}**", "", escape(found.trust), ""]
     if f"overview_{scene.clock}" in drawn:
         lines += _picture(overview_figure(scene, scene.clock))
@@ -27,6 +31,7 @@ def markdown(scene: Scene, sections: Iterable[Section], drawn: Iterable[str]) ->
         lines += ["No method has a result.", ""]
     else:
         lines += _main_table(scene)
+    lines += [line for note in notes for line in _block(note)]
     lines += [escape(setting(scene)), "", f"Run {escape(str(scene.record.run['run']))}. The whole report, offline and"]
     lines += [
         "interactive: [report.html](report.html). Every number: [tables/](tables/), figures: [figures/](figures/).",
@@ -36,7 +41,6 @@ def markdown(scene: Scene, sections: Iterable[Section], drawn: Iterable[str]) ->
         if name != scene.main:
             table = target_table(scene, name)
             lines += _fold(table.choice, _table(_short(table)))
-    by_id = {section.id: section for section in sections}
     figures = [b for s in by_id.values() for b in s.blocks if isinstance(b, Figure)]
     for figure in figures:
         if figure.name != f"overview_{scene.clock}":

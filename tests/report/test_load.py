@@ -8,6 +8,7 @@ from eebench.report import load as section
 from eebench.report.frames import load
 from eebench.report.load import load as told
 from eebench.report.scene import Scene
+from eebench.report.text import times
 from eebench.serving import LOADS, load_table
 from tests.report.fake_run import write_run
 
@@ -15,7 +16,11 @@ from tests.report.fake_run import write_run
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Readings as they stand in latency.csv, each sample's a little off."""
-    path = write_run(tmp_path / "run", 1, troubles=False)
+    return readable(write_run(tmp_path / "run", 1, troubles=False), monkeypatch)
+
+
+def readable(path, monkeypatch):
+    """The run with readings that its latency.csv is the mean of."""
     latency = pd.read_csv(path / "latency.csv", keep_default_na=False)
     rng = np.random.default_rng(0)
     readings = {}
@@ -43,6 +48,24 @@ def test_two_methods_at_most_beside_the_plain_backbone(run):
         assert [cell.sort for cell in row.cells[1:-1]] == pytest.approx(list(mine["p99_ms"]))
         assert row.cells[-1].sort == pytest.approx(mine["highest_load"].mean())
     assert "the traffic that the plain backbone bears" in text.text
+
+
+def test_the_fastest_static_model_stands_beside_them(tmp_path, monkeypatch):
+    path = readable(write_run(tmp_path / "run", 1, troubles=False, statics=(9, 11)), monkeypatch)
+    points = pd.read_csv(path / "operating_points.csv", keep_default_na=False)
+    points.assign(choose="naive").to_csv(path / "operating_points.csv", index=False)  # no margin: both are met
+    scene = Scene(load(path))
+    (found,) = told(scene)
+    points = scene.table
+    points = points[(points["target"] == scene.main) & (points["kind"] == "static") & points["met"].astype(bool)]
+    fastest = points.sort_values("speedup_cpu", ascending=False).iloc[0]
+    label = scene.record.labels[fastest["method"]]
+    assert found.blocks[1].rows[-1].cells[0].text == label
+    expected = load_table(path, methods=["static"], targets=[f"blocks_{int(fastest['knob'])}"], requests=4000)
+    mine = expected[expected["method"] == "static"]
+    assert found.blocks[1].rows[-1].cells[-1].sort == pytest.approx(mine["highest_load"].mean())
+    plain = expected[expected["method"] == "backbone"]["highest_load"].mean()
+    assert found.blocks[0].text.endswith(f"; {label}: {times(mine['highest_load'].mean() / plain)}.")
 
 
 def test_without_readings_there_is_no_section(run):

@@ -3,6 +3,7 @@ import re
 import pytest
 
 from eebench.report import markdown
+from eebench.report.first import first_screen
 
 
 @pytest.mark.parametrize("which", ["report", "large_report"])
@@ -32,6 +33,12 @@ def test_it_begins_with_the_answer_and_stays_short(large_report, large):
     assert rows == 14  # heading, rule, twelve rows
     folded = text_outside_folds(lines)
     assert folded < 40
+
+
+def test_it_says_what_a_reader_must_not_miss(report, scene):
+    notes = [block.text for block in first_screen(scene, set()).blocks if getattr(block, "tone", "") == "note"]
+    assert notes
+    assert all(f"> **Note:** {markdown.escape(note)}" in report["report.md"].read_text() for note in notes)
 
 
 def text_outside_folds(lines):
