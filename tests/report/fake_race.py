@@ -86,7 +86,7 @@ def race(
     ]
     latency = [
         {"method": "backbone", "seed": 0, "device": "cpu", "scenario": "single", "batch_size": 1, "path": f"p{i}",
-         "mean_ms": 2.0, "basis": "wall", "noisy": i < 100 * noisy}
+         "mean_ms": 2.0, "basis": "wall", "runtime": "eager", "noisy": i < 100 * noisy}
         for i in range(100)
     ]  # fmt: skip
     table = pd.DataFrame([row | {"label": row.get("label", "")} for row in whole])

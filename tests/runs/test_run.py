@@ -96,7 +96,7 @@ def test_nothing_else_is_left_behind(smoke):
 def test_tables_are_the_files_and_have_the_documented_columns(smoke):
     for name, columns in TABLES.items():
         path = smoke.path / f"{name}.csv"
-        if name in ("energy", "search", "shift", "slowdown"):  # on GPUs only; where they were asked for
+        if name in ("energy", "runtimes", "search", "shift", "slowdown"):  # on GPUs only; where they were asked for
             continue
         assert path.read_text().splitlines()[0].split(",") == list(columns)
         frame = smoke.tables[name]

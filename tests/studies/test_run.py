@@ -57,7 +57,7 @@ class Runner:
         store = Store(results, spec.run_name)
         record = read_record(self.smoke.path)
         store.publish({}, {}, record.model_copy(update={"spec_sha256": spec.sha256, "run": spec.run_name, "cells": []}))
-        return SimpleNamespace(path=store.path, failed=[])
+        return SimpleNamespace(path=store.path, failed=[], shard=None)
 
 
 def reporter():
