@@ -196,6 +196,23 @@ def test_every_file_of_a_record_counts(run):
     assert faults_of_run(run) == []
 
 
+def test_a_folder_beside_the_tables_is_whole_or_not_there(tmp_path):
+    """A text run's encoder: its tables are read without it, but never beside a part of it."""
+    (tmp_path / "encoder").mkdir()
+    files = [tmp_path / "encoder" / name for name in ("config.json", "vocab.txt")]
+    for path in files:
+        path.write_text(path.name)
+    checksums = {path.relative_to(tmp_path).as_posix(): sha256(path) for path in files}
+    (tmp_path / "run.json").write_text(json.dumps({"checksums": checksums}))
+    seal(tmp_path, ["run.json"], run="r")
+    assert faults_of_run(tmp_path) == []
+    files[0].unlink()
+    assert faults_of_run(tmp_path) == ["encoder/config.json is missing"]
+    files[1].unlink()
+    files[1].parent.rmdir()
+    assert faults_of_run(tmp_path) == []
+
+
 def test_a_table_from_elsewhere_and_a_missing_manifest_are_found(run):
     (run / "older.csv").write_text("method\n")
     assert faults_of_run(run) == ["older.csv is not the run's own"]

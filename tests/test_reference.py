@@ -91,3 +91,12 @@ def test_the_benchmarks_figures_are_the_record():
         assert f"| {result['case']} | {result['value']:.4g} {result['unit']} |" in text, result["case"]
     goals = [result["met"] for result in record["results"] if result["goal"] is not None]
     assert f"{sum(goals)} of {len(goals)} goals met." in text
+
+
+def test_the_busy_table_is_its_record():
+    record = json.loads((ROOT / "results" / "reference" / "benchmarks-busy-cpu.json").read_text())
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    for result in record["results"]:
+        assert f" {result['detail']['busy']:.2f}× ({100 * result['value']:.1f} %) |" in text, result["case"]
+        assert f"| {result['detail']['quiet']:.2f}× |" in text, result["case"]
+        assert result["met"] in (None, True)
