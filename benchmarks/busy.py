@@ -27,7 +27,8 @@ from eebench.measure.replay import replay
 from eebench.progress import Reporter
 from eebench.rules import Confidence
 from eebench.schema import BACKBONE, fixed_path
-from eebench.timing.paths import Entrant, time_seed
+from eebench.timing.entrant import Entrant
+from eebench.timing.paths import time_seed
 from eebench.timing.rounds import Rounds
 from eebench.timing.times import Expected, Times
 

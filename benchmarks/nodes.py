@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ NODES = (1, 4, 16, 64, 256)
 HOUR = 3600.0
 LIFE = 24 * HOUR  # seconds that a node lives on average: harsh, as spot machines are
 AWAY = 600.0  # seconds until another one has taken its place
-RECORD = Path(__file__).parents[1] / "results" / "reference"
+RECORD = Path(__file__).parents[1] / "results" / "reference" / "mnist5k-quick"
 
 
 @dataclass(frozen=True)
@@ -137,25 +138,26 @@ class _Nodes:
 
 
 def measured(record: Path = RECORD) -> dict[str, list[float]]:
-    """Seconds of the cells of recorded runs, by kind: backbone, static, method."""
+    """Seconds of the cells of a recorded run, by kind: backbone, static, method."""
     found: dict[str, list[float]] = {"backbone": [], "static": [], "method": []}
-    for path in sorted(record.glob("*/run.json")):
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            if cell["status"] == "done" and cell.get("seconds"):
-                kind = "backbone" if cell["label"] == "backbone" else "method"
-                found["static" if cell["label"].startswith("static") else kind].append(float(cell["seconds"]))
+    for cell in _done(record)[1]:
+        if cell.get("seconds"):
+            kind = "backbone" if cell["label"] == "backbone" else "method"
+            found["static" if cell["label"].startswith("static") else kind].append(float(cell["seconds"]))
     return found
 
 
 def reading_time(record: Path = RECORD) -> float:
-    """Seconds of reading and timing a cell, of recorded runs that found all their cells finished."""
-    each = []
-    for path in sorted(record.glob("*/run.json")):
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        cells = [cell for cell in facts["cells"] if cell["status"] == "done"]
-        if cells and all(cell["reused"] for cell in cells):
-            each.append(facts["seconds"] / len(cells))
-    return float(np.mean(each))
+    """Seconds of reading and timing a cell, of a recorded run that found all its cells finished."""
+    facts, cells = _done(record)
+    assert all(cell["reused"] for cell in cells), "its seconds would hold training too"
+    return float(facts["seconds"]) / len(cells)
+
+
+def _done(record: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A run's record, and its finished cells."""
+    facts = json.loads((record / "run.json").read_text(encoding="utf-8"))
+    return facts, [cell for cell in facts["cells"] if cell["status"] == "done"]
 
 
 def study(

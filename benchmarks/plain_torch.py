@@ -6,7 +6,7 @@
 The same network (12 blocks, 64 wide, 4 heads, MLP ratio 2, Xavier's initialisation) and the common recipe of a run
 (AdamW 2e-3, decay 0.05 but for biases and norms, a tenth of warm-up, cosine to 0, batch 64, clip 1, shifts by a
 fourteenth of the side). The plain side reads files, normalises, shifts and trains by itself and shares no line with
-eebench; of the data sets that packages carry it takes eebench's split, so that both see the same test images. Figures
+eebench; of the data sets that packages carry it takes eebench's images, so that both see the same test split. Figures
 in docs/data.md.
 """
 
@@ -68,7 +68,7 @@ def from_idx(folder: Path) -> Images:
 
 def of_a_package(name: str) -> Images:
     """The images and the split of a data set that eebench has built in."""
-    found = data.load(name)
+    found = data.load(name, augment="none")  # the plain side shifts by itself
     parts = []
     for split in (found.train, found.test):
         plain = torch.stack([split.inputs[i] for i in range(len(split))])

@@ -26,7 +26,8 @@ from eebench.runs.how import Execution
 from eebench.runs.runtimes import in_other_runtimes
 from eebench.schema import BACKBONE, BEST
 from eebench.timing.across import runtime_rows
-from eebench.timing.paths import Entrant, time_seed
+from eebench.timing.entrant import Entrant
+from eebench.timing.paths import time_seed
 from eebench.timing.rounds import Rounds
 
 __all__ = ["run"]

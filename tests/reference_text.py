@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from eebench.report.targets import target
 from tests import claims_text, search_text
 
 __all__ = ["BEGIN", "ELSEWHERE", "END", "Reference", "between", "card_paragraph", "elsewhere", "others", "readme_block"]
@@ -237,7 +238,7 @@ def _elsewhere_row(ref: Reference) -> str:
     link = f"[{ref.folder}](reports/reference/{ref.folder}/report.md)"
     return (
         f"| {link}: {seeds} seed{'s' * (seeds > 1)}, {ref.run['data']['n_test']:,} test samples | {level}"
-        f" | {ref.label(best)}{'' if ref.met(best) else ' †'} at {ref.target}"
+        f" | {ref.label(best)}{'' if ref.met(best) else ' †'}, {target(ref.target).title}"
         f" | {ranged(ref.measure(best, 'speedup_macs'), 1, sign=False)} | {ref.cpu(best)} | {against}"
         f" | {ranged(over.get(best), 100, sign=True)} | {above}; {below} |"
     )

@@ -200,7 +200,7 @@ class Leases:
         return max(self._files(name), key=lambda found: found.number, default=None)
 
     def _files(self, name: str) -> list[_Found]:
-        return [found for other, found in self._all(name) if other == name]
+        return [found for _, found in self._all(name)]
 
     def _all(self, only: str | None = None) -> Iterator[tuple[str, _Found]]:
         try:

@@ -21,9 +21,8 @@ def markdown(scene: Scene, sections: Iterable[Section], drawn: Iterable[str]) ->
     """The page's content for a file view, under 400 lines: long tables are links to their CSV."""
     found, drawn = scene.answer, list(drawn)
     by_id = {section.id: section for section in sections}
-    notes = [
-        b for b in (by_id["answer"].blocks if "answer" in by_id else []) if isinstance(b, Text) and b.tone == "note"
-    ]
+    first = by_id["answer"].blocks if "answer" in by_id else []
+    notes = [block for block in first if isinstance(block, Text) and block.tone == "note"]
     lines = [f"# {escape(scene.title)}", "", f"**{escape(found.sentence)}**", "", escape(found.trust), ""]
     if f"overview_{scene.clock}" in drawn:
         lines += _picture(overview_figure(scene, scene.clock))

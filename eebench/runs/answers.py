@@ -23,7 +23,8 @@ from eebench.runs.slowdown import slowdown_rows
 from eebench.runs.store import Store
 from eebench.runs.timings import rounds_of, samples_of
 from eebench.timing.blame import pointing
-from eebench.timing.paths import Entrant, energy_rows, time_seed
+from eebench.timing.entrant import Entrant
+from eebench.timing.paths import energy_rows, time_seed
 
 __all__ = ["Answers"]
 

@@ -124,13 +124,13 @@ class Local:
             time.sleep(PULSE)
         if requests.checkpoint:
             requests.checkpoint = False
-            for hand in self._busy():
-                hand.signal(signal.SIGUSR1)
+            for each in self._busy():
+                each.signal(signal.SIGUSR1)
         found = []
-        for place, each in enumerate(self.hands):
-            if each is None or each.task is None:
+        for place, hand in enumerate(self.hands):
+            if hand is None or hand.task is None:
                 continue
-            hand, task = each, each.task
+            task = hand.task
             done = hand.hear()
             if done is not None:
                 outcome = done.outcome

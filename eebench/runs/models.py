@@ -16,7 +16,7 @@ from eebench.runs.tables import Scored
 from eebench.runs.timings import expected_of
 from eebench.runs.workshop import open_model, open_static
 from eebench.schema import STATIC, static_path
-from eebench.timing.paths import Entrant
+from eebench.timing.entrant import Entrant
 
 __all__ = ["Model"]
 

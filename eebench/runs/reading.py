@@ -207,11 +207,8 @@ class Reading:
             except Exception as error:  # one method's failure must not take the others' hours with it
                 if model.scored is plain:
                     raise
-                reason, log = (
-                    f"while its tables were made: {line_of(error)}",
-                    "".join(traceback.format_exception(error)),
-                )
-                self._lost(model.scored.label, seed, reason, log)
+                log = "".join(traceback.format_exception(error))
+                self._lost(model.scored.label, seed, f"while its tables were made: {line_of(error)}", log)
                 continue
             for name, some in rows.items():
                 tables[name] += some

@@ -14,7 +14,7 @@ from eebench.schema import EAGER, RUNTIMES
 
 if TYPE_CHECKING:
     from eebench.progress import Reporter
-    from eebench.timing.paths import Entrant
+    from eebench.timing.entrant import Entrant
 
 __all__ = ["asked_runtimes", "in_other_runtimes"]
 

@@ -182,13 +182,12 @@ def run_study(
             reporter.say(f"{where}: FAILED, {error}")
             outcome.failed[one.title] = str(error)
             continue
-        if done.shard is None:
-            outcome.runs.append(done.path)
-        else:
-            reporter.say(done.shard)
         outcome.failed |= {f"{c['label']} seed {c['seed']} of {one.run}": c["reason"] for c in done.failed}
         if done.shard is None:
+            outcome.runs.append(done.path)
             finished(done.path)
+        else:
+            reporter.say(done.shard)
     return outcome
 
 

@@ -4,30 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from torch import Tensor
 
 from eebench.api import Inputs
-from eebench.engine.model import Decision
+from eebench.timing.entrant import Entrant, Opened
 from eebench.timing.rounds import Contender, Key, Run
 from eebench.timing.times import Expected, Times
 
-if TYPE_CHECKING:
-    from eebench.timing.paths import Entrant
-
-__all__ = ["Opened", "elsewhere"]
-
-
-class Opened(Protocol):
-    """A model in some runtime."""
-
-    def plain(self, inputs: Inputs) -> Any:
-        """The whole network's logits, of a model without a rule."""
-
-    def dynamic(self, inputs: Inputs, ids: Tensor, knob: float) -> Decision:
-        """Inference that really stops, rows leaving as they do."""
+__all__ = ["elsewhere"]
 
 
 def elsewhere(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,43 +20,14 @@ from eebench.timing.blame import ContenderError, blamed
 from eebench.timing.clocks import Clocks, Stopwatch
 from eebench.timing.elsewhere import elsewhere
 from eebench.timing.energy import NvmlMeter, measure_energy
+from eebench.timing.entrant import Entrant
 from eebench.timing.readings import Timing
 from eebench.timing.rounds import Contender, Rounds, Run, time_rounds
 from eebench.timing.times import Expected, Times
 
-if TYPE_CHECKING:
-    from eebench.timing.elsewhere import Opened
-
-__all__ = ["Entrant", "batches_of", "energy_rows", "time_seed"]
+__all__ = ["batches_of", "energy_rows", "time_seed"]
 
 Batches = list[tuple[Inputs, torch.Tensor]]
-
-
-@dataclass
-class Entrant:
-    """A trained model to time.
-
-    Args:
-        label: as in the record.
-        model: in eval mode.
-        rule: its exit rule; None for the plain backbone and for static models, which have no exits.
-        knobs: target → knob of its operating points.
-        fixed: target → block of its operating points without a rule.
-        path: what an entrant without a rule is called.
-        expected: path → what is known of it beforehand.
-        runtimes: the model opened in other runtimes than eager PyTorch, by name; timed on the CPU.
-        unopened: why it could not be opened in others.
-    """
-
-    label: str
-    model: EarlyExitModel
-    rule: ExitRule | None
-    knobs: dict[str, float] = field(default_factory=dict)
-    fixed: dict[str, int] = field(default_factory=dict)
-    path: str = "plain"
-    expected: dict[str, Expected] = field(default_factory=dict)
-    runtimes: dict[str, Opened] = field(default_factory=dict)
-    unopened: dict[str, str] = field(default_factory=dict)
 
 
 def time_seed(

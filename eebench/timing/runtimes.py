@@ -25,7 +25,7 @@ from eebench.deploy.torch_runner import TensorEngine
 from eebench.engine.model import Decision, EarlyExitModel
 from eebench.errors import UserError
 from eebench.schema import EAGER
-from eebench.timing.elsewhere import Opened
+from eebench.timing.entrant import Opened
 
 __all__ = ["OPENERS", "Compiled", "InOnnxRuntime", "open_in"]
 

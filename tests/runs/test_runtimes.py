@@ -137,7 +137,7 @@ def test_without_onnx_runtime_it_is_one_line_before_anything_is_written(typed, t
 def test_models_come_to_the_cpu_and_runtimes_are_closed_behind_them(monkeypatch):
     """Where nothing else was asked for nothing is opened."""
     from eebench.testing import tiny_vit
-    from eebench.timing.paths import Entrant
+    from eebench.timing.entrant import Entrant
 
     entrant = Entrant("backbone", EarlyExitModel(tiny_vit(depth=1), {}), None)
     with runs_runtimes.in_other_runtimes([entrant], ("eager",), Reporter(quiet=True)):

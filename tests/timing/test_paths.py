@@ -15,7 +15,8 @@ from eebench.record import TimingFacts
 from eebench.rules import Confidence
 from eebench.testing import tiny_backbone, tiny_data
 from eebench.timing import paths as timing
-from eebench.timing.paths import Entrant, time_seed
+from eebench.timing.entrant import Entrant
+from eebench.timing.paths import time_seed
 from eebench.timing.readings import Timing
 from eebench.timing.rounds import Rounds, time_rounds
 from eebench.timing.times import Expected

@@ -16,7 +16,8 @@ from eebench.testing import tiny_backbone, tiny_data, tiny_text, tiny_vit
 from eebench.timing import paths as timing
 from eebench.timing import runtimes
 from eebench.timing.across import best, runtime_rows
-from eebench.timing.paths import Entrant, time_seed
+from eebench.timing.entrant import Entrant
+from eebench.timing.paths import time_seed
 from eebench.timing.readings import Timing
 from eebench.timing.rounds import Rounds
 from eebench.timing.times import Times
