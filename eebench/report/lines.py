@@ -6,6 +6,7 @@ data. Curves of several seeds are averaged budget by budget, over just those bud
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,7 +68,34 @@ class Lines:
 
     def mean(self, method: str) -> Curve:
         """One method's knob sweep, chosen on validation and read on test data, mean over seeds."""
-        return self._over_seeds(self.pairs[(self.pairs["method"] == method) & (self.pairs["kind"] == "dynamic")])
+        return self.joined([method])
+
+    def joined(self, methods: Sequence[str]) -> Curve:
+        """One curve of several methods' knob sweeps: at each budget the best of all their points by validation data."""
+        return self._over_seeds(self._sweeps(methods))
+
+    def at(self, methods: Sequence[str], budgets: Sequence[float]) -> list[tuple[float, list[str]]]:
+        """What validation data choose of these methods' sweeps within each budget, read on test data.
+
+        Args:
+            methods: whose points to choose from.
+            budgets: in GMACs on validation data.
+
+        Returns:
+            For each budget the mean score over seeds, NaN where some seed has no point that fits, and the method that
+            each seed chose.
+        """
+        seeds = [mine for _, mine in self._sweeps(methods).groupby("seed")]
+        found = []
+        for budget in budgets:
+            picked = [self._choose(mine, [budget]).iloc[0] for mine in seeds]
+            fits = bool(picked) and all(row["fits"] for row in picked)
+            score = float(np.mean([row["score"] for row in picked])) if fits else math.nan
+            found.append((score, [row["method"] for row in picked] if fits else []))
+        return found
+
+    def _sweeps(self, methods: Sequence[str]) -> pd.DataFrame:
+        return self.pairs[self.pairs["method"].isin(list(methods)) & (self.pairs["kind"] == "dynamic")]
 
     @cached_property
     def front(self) -> Curve:
@@ -135,7 +163,7 @@ class Lines:
 
     def _over_seeds(self, rows: pd.DataFrame) -> Curve:
         """Mean over seeds, budget by budget; budgets that buy the same point as the one before are left out."""
-        seeds = [self._choose(mine) for _, mine in rows.groupby("seed")]
+        seeds = [self._choose(mine, self.grid) for _, mine in rows.groupby("seed")]
         if not seeds:
             return _EMPTY
         fits = np.all([found["fits"] for found in seeds], axis=0)
@@ -150,10 +178,10 @@ class Lines:
         who = sorted(chosen, key=lambda method: (-chosen[method], method))
         return Curve(cost.mean(0)[new], score.mean(0)[new], std[new], knob.mean(0)[new], who)
 
-    def _choose(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The row that validation data choose at each budget of the grid; ``fits`` says whether there is one."""
+    def _choose(self, rows: pd.DataFrame, budgets: Sequence[float] | np.ndarray) -> pd.DataFrame:
+        """The row that validation data choose at each budget; ``fits`` says whether there is one."""
         cost, score = rows["gmacs_val"].to_numpy(float), rows["score_val"].to_numpy(float)
-        choices = [choose_within_budget(cost, score, budget) for budget in self.grid]
+        choices = [choose_within_budget(cost, score, budget) for budget in budgets]
         found = [choice.index if choice.met else None for choice in choices]
         picked = rows.iloc[[i or 0 for i in found]].reset_index(drop=True)
         return picked.assign(fits=[i is not None for i in found])

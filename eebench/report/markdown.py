@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from eebench.report.blocks import AnswerBlock, Block, Cell, Code, Figure, Links, Section, Table, Terms, Text
+from eebench.report.blocks import AnswerBlock, Block, Cell, Code, Figure, Fold, Links, Section, Table, Terms, Text
 from eebench.report.comparison import target_table
 from eebench.report.first import overview_figure, setting
 from eebench.report.scene import Scene
@@ -13,7 +13,7 @@ from eebench.report.scene import Scene
 __all__ = ["escape", "fence", "markdown", "sections_markdown"]
 
 _ROWS = 12
-_DETAILS = ("runtimes", "load", "troubles", "provenance", "glossary")
+_DETAILS = ("families", "runtimes", "load", "troubles", "provenance", "glossary")
 _LONGEST = 40  # rows of a folded table; its CSV has them all
 
 
@@ -40,13 +40,13 @@ def markdown(scene: Scene, sections: Iterable[Section], drawn: Iterable[str]) ->
         if name != scene.main:
             table = target_table(scene, name)
             lines += _fold(table.choice, _table(_short(table)))
-    figures = [b for s in by_id.values() for b in s.blocks if isinstance(b, Figure)]
+    figures = [b for s in by_id.values() if s.id not in _DETAILS for b in s.blocks if isinstance(b, Figure)]
     for figure in figures:
         if figure.name != f"overview_{scene.clock}":
             lines += _fold(figure.title, _picture(figure, plain=True))
     for name in _DETAILS:
         if name in by_id:
-            lines += _fold(by_id[name].title, [line for block in by_id[name].blocks for line in _block(block)])
+            lines += _fold(by_id[name].title, [line for block in by_id[name].blocks for line in _detail(block)])
     lines += ["Papers of these methods: [papers.bib](tables/papers.bib). LaTeX table: "]
     lines[-1] += "[comparison.tex](tables/comparison.tex)."
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
@@ -97,6 +97,15 @@ def _picture(figure: Figure, *, plain: bool = False) -> list[str]:
 def _fold(summary: str, lines: list[str]) -> list[str]:
     safe = summary.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return [f"<details><summary>{safe}</summary>", "", *lines, "", "</details>", ""]
+
+
+def _detail(block: Block) -> list[str]:
+    """A block of a folded section: plots as well, and a fold within it that the page shows open."""
+    if isinstance(block, Figure):
+        return _picture(block, plain=True)
+    if isinstance(block, Fold) and block.open:
+        return [line for inner in block.blocks for line in _block(inner)]
+    return _block(block)
 
 
 def _block(block: Block) -> list[str]:

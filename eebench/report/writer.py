@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from eebench.report import calibration, curves, details, dumbbell, multiples, overview, panels, provenance
+from eebench.report import calibration, curves, details, dumbbell, families, multiples, overview, panels, provenance
 from eebench.report.blocks import Explorer, Section
 from eebench.report.comparison import comparison
 from eebench.report.explorer import explorer_json
@@ -126,6 +126,8 @@ def _plots(scene: Scene) -> dict[str, Draw]:
         if dynamic[column].notna().any():
             plots[f"overview_{cost}"] = partial(overview.overview, scene, lines, cost)
             plots[f"methods_{cost}"] = partial(multiples.per_method, scene, cost)
+    if families.families(scene.record.methods):
+        plots["families"] = partial(families.draw, scene, lines)
     plots["claimed"] = partial(dumbbell.claimed, scene)
     plots["exit_shares"] = partial(panels.shares, scene)
     plots["exit_scores"] = partial(panels.scores, scene)
@@ -149,6 +151,7 @@ def _sections(scene: Scene, figures: list[str], tables: list[str], *, pictures: 
         comparison(scene),
         *explorer,
         curves.tradeoffs(scene, drawn),
+        *families.section(scene, drawn),
         curves.claims(scene, drawn),
         details.exits(scene, drawn),
         *gallery(scene, pictures=pictures),

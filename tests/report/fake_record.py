@@ -41,7 +41,7 @@ def run_json(name, names, seeds, gpu, regression, troubles, statics=(), budget="
         for method in names:
             failed = troubles and method == names[-1] and seed == seeds[-1] and len(seeds) > 1
             card = {
-                "title": LABELS[method],
+                "title": LABELS.get(method) or LABELS[method.partition("[")[0]],
                 "paper": "A. Author, B. Author: Stopping early, 2020",
                 "link": "https://arxiv.org/abs/2006.04152" if method != "pabee" else "arXiv 2006.04152",
                 "bibtex": f"@inproceedings{{{method.split('[')[0]},\n  title = {{Stopping early}},\n  year = 2020\n}}",
