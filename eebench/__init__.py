@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from eebench.runs.deployed import load
     from eebench.runs.exporting import export
     from eebench.runs.finished import read
-    from eebench.runs.runner import run
+    from eebench.runs.run import run
     from eebench.runs.spec import RunSpec, make_spec
     from eebench.runs.tune import tune
     from eebench.studies.comparing import compare_runs as compare
@@ -37,7 +37,7 @@ _HOME = {  # public name: where it is, and what it is called there if otherwise
     "RunSpec": "runs.spec", "UserError": "errors", "compare": "studies.comparing:compare_runs",
     "export": "runs.exporting", "export_predictions": "exchange.exporting",
     "import_predictions": "exchange.importing", "load": "runs.deployed", "make_spec": "runs.spec",
-    "merge": "studies.merging", "open": "studies.frames:open_frames", "read": "runs.finished", "run": "runs.runner",
+    "merge": "studies.merging", "open": "studies.frames:open_frames", "read": "runs.finished", "run": "runs.run",
     "run_study": "studies.run:run_study_file", "tune": "runs.tune",
 }  # fmt: skip
 

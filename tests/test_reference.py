@@ -100,3 +100,15 @@ def test_the_busy_table_is_its_record():
         assert f" {result['detail']['busy']:.2f}× ({100 * result['value']:.1f} %) |" in text, result["case"]
         assert f"| {result['detail']['quiet']:.2f}× |" in text, result["case"]
         assert result["met"] in (None, True)
+
+
+def test_the_page_of_all_records_has_them_all_and_says_what_readme_repeats():
+    page = ROOT / "reports" / "reference" / "all"
+    runs = pd.read_csv(page / "tables" / "runs.csv").set_index("run")
+    records = {record.run: record for record in map(read_record, RECORDS)}
+    assert set(runs.index) == set(records)
+    for name, record in records.items():
+        assert runs.loc[name, "finished"] == record.finished, "made from this very record"
+        assert runs.loc[name, "seeds"] == len(record.spec["seeds"])
+    said = "over three tasks nobody ranks apart" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert said == ("nobody ranks apart" in (page / "report.md").read_text(encoding="utf-8"))

@@ -87,7 +87,7 @@ def run(
         float | None, typer.Option(help="Seconds that a cell may take; one that takes longer has failed.")
     ] = None,
     executor: Annotated[
-        str, typer.Option(help="Who makes cells: local, or local[workers=N] for N worker processes at a time.")
+        str, typer.Option(help="Who makes cells: local[workers=N], slurm[tasks=N,partition=P], ray[address=A,tasks=N].")
     ] = "local",
     shard: Annotated[
         str | None,
@@ -176,7 +176,7 @@ def run(
         return None
     from eebench.progress import Reporter
     from eebench.report.folder import check_folder
-    from eebench.runs.runner import execute
+    from eebench.runs.anywhere import execute
 
     def ready(name: str) -> None:
         check_folder(reports / name)

@@ -53,7 +53,7 @@ def run_file(
         plugins: files beside those that the study names.
         results: folder of run directories.
         reports: folder of rendered reports.
-        how: what :func:`eebench.runs.runner.execute` takes beside the spec, the same for every run.
+        how: what :func:`eebench.runs.anywhere.execute` takes beside the spec, the same for every run.
         dry_run: only print.
     """
     from eebench.studies.run import open_study, print_study, run_study

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from eebench.runs.prepare import Prepared
     from eebench.runs.store import Store
 
-__all__ = ["asked", "environments", "log_of", "workers_of"]
+__all__ = ["asked", "environments", "log_of", "sendable", "workers_of"]
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def workers_of(spec: RunSpec, registry: Registry, reporter: Reporter, how: Execu
     Raises:
         UserError: it cannot be prepared, or a plugin ended the attempt.
     """
-    setup = None if how.in_process else _sendable(spec, registry, reporter)
+    setup = None if how.in_process else sendable(spec, registry, reporter.say)
     if setup is None:
         yield None
         return
@@ -69,15 +69,15 @@ def log_of(store: Store, prepared: Prepared, job: Job) -> Path:
     return store.path / "logs" / f"{prepared.cell_id(label, job.seed, '')}.log"
 
 
-def _sendable(spec: RunSpec, registry: Registry, reporter: Reporter) -> Setup | None:
+def sendable(spec: RunSpec, registry: Registry, say: Callable[[str], None] = lambda line: None) -> Setup | None:
     """What a worker needs to prepare the run by itself; None where it cannot."""
     plugins = tuple(registry.plugins)
     local = [plugin for plugin in plugins if not _found_elsewhere(plugin)]
     if local:
-        reporter.say(f"cells are made in this process: another one would not find {local[0]!r}")
+        say(f"cells are made in this process: another one would not find {local[0]!r}")
         return None
     if Registry.installed(registry.plugins).sources != registry.sources:
-        reporter.say("cells are made in this process: another one would not find the methods handed over")
+        say("cells are made in this process: another one would not find the methods handed over")
         return None
     return Setup(spec, plugins, registry.deadly)
 

@@ -10,14 +10,14 @@ from typing import Any, Protocol
 from eebench.progress import Reporter
 from eebench.runs.answers import Answers
 from eebench.runs.maker import Maker
-from eebench.runs.plan import Job, Outcomes
+from eebench.runs.plan import Job, Outcomes, Undone
 from eebench.runs.prepare import Prepared
 from eebench.runs.questions import Question
 from eebench.runs.schedule import Began, Schedule, Told
 from eebench.runs.store import Store
 from eebench.runs.together import Free
 
-__all__ = ["Executor", "InProcess"]
+__all__ = ["Executor", "InProcess", "Without"]
 
 PULSE = 0.2  # seconds between two looks at what others do
 
@@ -62,3 +62,34 @@ class InProcess:
             began(job, os.getpid())
             schedule.end(job, self.maker.make(job, schedule.give(job)))
         return schedule.outcomes
+
+
+class Without:
+    """Another executor, spared what has failed elsewhere: a method's own error is not tried again.
+
+    Args:
+        executor: makes the rest.
+        given_up: label, seed and reason of cells that failed.
+    """
+
+    def __init__(self, executor: Executor, given_up: Sequence[tuple[str, int, str]]) -> None:
+        self.executor = executor
+        self.reasons = {(label, seed): reason for label, seed, reason in given_up}
+        self.ask = executor.ask
+
+    def execute(self, plan: Sequence[Job], told: Told, began: Began, pulse: Callable[[], None]) -> Outcomes:
+        """As every executor does."""
+        spared: dict[str, Undone] = {}
+        for job in plan:
+            reason = None if job.kind == "search" else self.reasons.get((job.label, job.seed))
+            if reason is not None:
+                spared[job.key] = Undone(reason)
+        for job in plan:  # a search that nothing is trained by any more
+            users = [other for other in plan if job.key in other.needs]
+            if job.kind == "search" and users and all(user.key in spared for user in users):
+                spared[job.key] = spared[users[0].key]
+        for job in plan:
+            if job.key in spared:
+                told(job, spared[job.key])
+        done = self.executor.execute([job for job in plan if job.key not in spared], told, began, pulse)
+        return {job.key: spared.get(job.key) or done[job.key] for job in plan}

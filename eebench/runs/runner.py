@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from eebench.backbones.encoder import TextBackbone
 from eebench.errors import StorageError, UserError
 from eebench.plugins.registry import Registry
-from eebench.plugins.trial import tried_registry
 from eebench.progress import Reporter
 from eebench.runs.deployed import ENCODER
 from eebench.runs.environment import computing, hold_memory
-from eebench.runs.execution import asked, log_of, workers_of
-from eebench.runs.executors import Executor, InProcess
-from eebench.runs.finished import read
-from eebench.runs.given import named
+from eebench.runs.execution import log_of, workers_of
+from eebench.runs.executors import Executor, InProcess, Without
 from eebench.runs.how import Execution
-from eebench.runs.mistaken import refuse_texts
 from eebench.runs.plan import Busy, Job, Made, Outcomes, Undone, make_plan
 from eebench.runs.prepare import Prepared, prepare
 from eebench.runs.progress_file import ProgressFile, Step
@@ -40,10 +35,7 @@ from eebench.runs.talk import Begin
 from eebench.runs.together import Free, Published, alone, present
 from eebench.runs.unfinished import begin
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["Outcome", "execute", "run"]
+__all__ = ["Outcome", "execute"]
 
 
 @dataclass
@@ -60,65 +52,6 @@ class Outcome:
         return [cell for cell in self.cells if cell["status"] == "failed"]
 
 
-def run(
-    spec: RunSpec | None = None,
-    *,
-    results: str | Path = "results",
-    plugins: Sequence[str | Path | type] | None = None,
-    force: bool = False,
-    repair: bool = True,
-    samples: bool = True,
-    quiet: bool = True,
-    how: Execution | None = None,
-    runtimes: Sequence[str] = (),
-    **values: Any,
-) -> dict[str, pd.DataFrame]:
-    """Run a benchmark from Python.
-
-    Args:
-        spec: what to run; or give its fields as keywords: ``run(methods=("pabee",), budget="smoke")``.
-        results: folder of run directories.
-        plugins: files with further methods, data sets and backbones, or such classes themselves.
-        force: redo finished cells.
-        repair: set damaged cells aside and make them again, rather than refuse them.
-        samples: keep a few test samples in the record for the report; False for private data.
-        quiet: no progress.
-        how: in workers or in this process; no result depends on it.
-        runtimes: what to time in beside eager PyTorch, on the CPU: ``compile``, ``onnxruntime``.
-        **values: fields of a RunSpec, when ``spec`` is not given. In place of a name, ``methods`` takes ``Method``
-            classes, ``backbone`` a ``Backbone`` class or a network made (which starts with the weights it has), and
-            ``dataset`` a ``DataSet`` class or a ``Data`` object, such as ``eebench.data.from_arrays`` makes.
-
-    Returns:
-        The run's tables by name (see ``eebench.schema.TABLES``) as data frames; ``.attrs["path"]`` of each is the run
-        directory, ``.attrs["failed"]`` the methods that failed and why, which is warned of as well.
-
-    Raises:
-        UserError: anything wrong with the input, before any work is done.
-    """
-    from eebench.runs.spec import make_spec
-
-    if spec is not None and values:
-        raise TypeError("give a spec or its fields, not both")
-    values, brought = named(values, [Path(p) if isinstance(p, str) else p for p in plugins or []])
-    spec = spec or make_spec(**values)
-    refuse_texts(spec.dataset)
-    outcome = execute(
-        spec,
-        tried_registry(brought, asked(spec), (spec.dataset, spec.backbone)),
-        Path(results),
-        reporter=Reporter(quiet=quiet),
-        force=force,
-        repair=repair,
-        samples=samples,
-        how=how,
-        runtimes=runtimes,
-    )
-    for cell in outcome.failed:
-        warnings.warn(f"{cell['label']} seed {cell['seed']} failed: {cell['reason']}", RuntimeWarning, stacklevel=2)
-    return read(outcome.path)
-
-
 def execute(
     spec: RunSpec,
     registry: Registry,
@@ -131,6 +64,7 @@ def execute(
     how: Execution | None = None,
     runtimes: Sequence[str] = (),
     ready: Callable[[str], None] = lambda name: None,
+    given_up: Sequence[tuple[str, int, str]] = (),
 ) -> Outcome:
     """Do everything a spec asks for, reusing finished cells, and write the run directory.
 
@@ -145,6 +79,7 @@ def execute(
         how: in workers, as a rule, or in this process.
         runtimes: what to time in beside eager PyTorch.
         ready: called with the run's name before any work; may refuse it.
+        given_up: label, seed and reason of cells that failed elsewhere and are not tried again.
     """
     if results.exists() and not results.is_dir():
         raise UserError(f"output directory {results} is a file")
@@ -170,6 +105,8 @@ def execute(
             begin = Begin(results.resolve(), prepared.spec.run_name, torch.get_num_threads(), force, repair)
             workers.begin(begin, lambda job: log_of(store, prepared, job), Free(store.leases))
             executor = workers
+        if given_up:
+            executor = Without(executor, given_up)
         plan = make_plan(prepared)
         if how.part is not None:
             plan = with_needs(plan, own_shard(plan, cost_of(prepared), *how.part))

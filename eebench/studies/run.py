@@ -15,8 +15,9 @@ from eebench.errors import UserError
 from eebench.plugins.registry import Registry
 from eebench.progress import Reporter
 from eebench.record import read_record
+from eebench.runs.anywhere import execute
 from eebench.runs.estimate import needs, print_run
-from eebench.runs.runner import Outcome, execute
+from eebench.runs.runner import Outcome
 from eebench.studies.expand import Entry, Selection, entries_of, narrowed
 from eebench.studies.file import StudyFile, read_study
 from eebench.studies.frames import open_frames
@@ -153,7 +154,7 @@ def run_study(
         results: folder of run directories; the study's own folder is made there too.
         reporter: hears what goes on.
         force: run again what is finished, and redo its cells.
-        execute: runs one spec, as :func:`eebench.runs.runner.execute` does.
+        execute: runs one spec, as :func:`eebench.runs.anywhere.execute` does.
         finished: is called with each run directory as it is finished, or found finished.
         **how: what else ``execute`` takes.
 
