@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SlurmCluster", "Task"]
 
+QUEUE_LOOK = 20.0  # seconds between two looks at the queue, which a busy controller must answer
 WARNING = 120  # seconds before its time limit that a task is told, so that it writes a checkpoint
 
 
@@ -56,6 +60,7 @@ class SlurmCluster:
             raise UserError(
                 "--executor slurm: there is no sbatch on this machine; slurm[cluster=local] tries it without"
             )
+        logging.getLogger("submitit").setLevel(logging.ERROR)  # a cluster without accounting would warn at every look
         self.asked, self.logs = asked, logs
         self._executor = submitit.AutoExecutor(folder=logs / "%j", cluster=asked.cluster)
         self.hint = "tasks go on in the queue; the same command joins what they made, and scancel ends them"
@@ -94,19 +99,41 @@ class SlurmCluster:
 
 
 class _Submitted:
-    """One job of an array."""
+    """One job of an array.
+
+    Where a cluster keeps no accounts, submitit cannot tell a job that was cancelled or killed from one that runs: it
+    waits for a result that never comes. So the queue is asked as well.
+    """
 
     def __init__(self, job: submitit.Job[Answer]) -> None:
         self.job, self.name = job, str(job.job_id)
+        self._looked, self._gone = time.monotonic(), 0
 
     def look(self) -> Answer | Lost | None:
         """As every ticket does."""
         if not self.job.done():
+            if self._left():
+                return Lost(f"it left the queue without a result; see {self.job.paths.stderr}")
             return None
         error = self.job.exception()
         if error is None:
             return self.job.result()
         lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("-----")]
-        state = self.job.state
-        where = self.job.paths.stderr
-        return Lost(f"{state.lower()}, {lines[-1].strip() if lines else type(error).__name__}; see {where}")
+        words = lines[-1].strip() if lines else type(error).__name__
+        return Lost(f"{self.job.state.lower()}, {words}; see {self.job.paths.stderr}")
+
+    def _left(self) -> bool:
+        """Whether two looks in a row found it neither waiting nor running: a result may reach this machine late."""
+        if shutil.which("squeue") is None or time.monotonic() - self._looked < QUEUE_LOOK:
+            return False
+        self._looked = time.monotonic()
+        try:
+            seen = subprocess.run(
+                ["squeue", "--noheader", "--jobs", self.name], capture_output=True, text=True, timeout=60, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+        unknown = seen.returncode != 0 and "Invalid job id" in seen.stderr
+        gone = unknown or (seen.returncode == 0 and not seen.stdout.strip())
+        self._gone = self._gone + 1 if gone else 0
+        return self._gone > 1
