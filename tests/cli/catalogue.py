@@ -13,6 +13,12 @@ LONG = "n" * 300
 _RUN = {  # behind "run -m pabee "
     # numbers
     "--executor local --in-process": "--executor and --in-process contradict each other: give one of them",
+    "--executor slurm[tasks=0]": "--executor: tasks=0: input should be greater than or equal to 1",
+    "--executor slurm[queue=a]": "--executor: slurm has no option 'queue'; known: tasks, cpus, gpus, partition",
+    "--executor slurm[": "--executor: 'slurm[' is cut off",
+    "--executor ray[tasks=2,tasks=3]": "--executor: tasks is given twice",
+    "--executor slurm --shard 1/2": "--shard and --executor slurm contradict each other",
+    "--executor ray --in-process": "--executor and --in-process contradict each other",
     "--seeds one": "--seeds: 'one' is not a list of whole numbers",
     "--seeds 0.5": "--seeds: '0.5' is not a list of whole numbers",
     "--seeds ''": "--seeds: empty",
