@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from eebench.report.targets import target
-from tests import claims_text, search_text
+from tests import claims_text, runtimes_text, search_text
 
 __all__ = ["BEGIN", "ELSEWHERE", "END", "Reference", "between", "card_paragraph", "elsewhere", "others", "readme_block"]
 
@@ -267,6 +267,7 @@ def main() -> None:
     ref = Reference.load()
     readme = ROOT / "README.md"
     targets = [(readme, BEGIN, readme_block(ref)), (readme, ELSEWHERE, elsewhere(others()))]
+    targets.append((runtimes_text.PAGE, runtimes_text.BEGIN, runtimes_text.tables()))
     for card in sorted((ROOT / "methods").glob("*/README.md")):
         targets.append((card, BEGIN, card_paragraph(ref, card.parent.name)))
     for path, begin, block in targets:

@@ -10,6 +10,7 @@ from eebench.plugins.registry import Registry
 from eebench.record import read_record
 from eebench.studies.expand import entries_of
 from eebench.studies.file import read_study
+from tests import runtimes_text
 from tests.reference_text import (
     ELSEWHERE,
     Reference,
@@ -112,3 +113,19 @@ def test_the_page_of_all_records_has_them_all_and_says_what_readme_repeats():
         assert runs.loc[name, "seeds"] == len(record.spec["seeds"])
     said = "over three tasks nobody ranks apart" in (ROOT / "README.md").read_text(encoding="utf-8")
     assert said == ("nobody ranks apart" in (page / "report.md").read_text(encoding="utf-8"))
+
+
+def test_the_tables_of_runtimes_and_serving_are_their_record():
+    text = runtimes_text.PAGE.read_text(encoding="utf-8")
+    assert between(text, runtimes_text.BEGIN) == runtimes_text.tables()
+    results = json.loads(runtimes_text.RECORD.read_text(encoding="utf-8"))["results"]
+    at = {result["case"]: result for result in results}
+    for runtime, lost in (("eager", "1.2"), ("onnxruntime", "4.7")):
+        value = at[f"vit_s, everybody stops at block 12 of 12, {runtime}"]["value"]
+        assert f"{100 * (1 - value):.1f}" == lost
+    assert at["vit_s, everybody stops at block 12 of 12, onnxruntime"]["detail"]["plain_over_eager"] == pytest.approx(
+        2.09, abs=0.005
+    )
+    loaded = at["vit_ti, load 0.8: p50 simulated, off the real service's by"]
+    assert f"{100 * loaded['value']:.0f}" == "22"
+    assert f"{100 * (1 - loaded['detail']['service_over_alone']):.1f}" == "5.5"
