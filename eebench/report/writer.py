@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import csv
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -101,14 +102,25 @@ def _draw(scene: Scene, folder: Path, page: Page) -> None:
 
 
 def _tables(scene: Scene, folder: Path) -> list[str]:
-    """The record's tables, the comparison as CSV and LaTeX, the papers; their names."""
-    for name, table in scene.record.tables.items():
+    """The record's tables, the comparison as CSV and LaTeX, the papers; their names.
+
+    A table leaves the folder that says what it is about: every row names run, backbone and data set, as
+    ``eebench.open`` has it. What else is in it stays as the record writes it, to the digit.
+    """
+    run = scene.record.run
+    whose = {"run": run["run"], "backbone": run["backbone"]["name"], "dataset": run["data"]["name"]}
+    tables = {**scene.record.tables, "comparison": scene.table}
+    for name, table in tables.items():
         source = scene.record.path / f"{name}.csv"
         if source.is_file():
-            shutil.copyfile(source, folder / source.name)
-        else:  # an older record has it inside another table
-            table.to_csv(folder / source.name, index=False, float_format="%.9g")
-    scene.table.to_csv(folder / "comparison.csv", index=False, float_format="%.9g")
+            with source.open(encoding="utf-8", newline="") as file:
+                head, *rows = csv.reader(file)
+        else:  # worked out here; or an older record has it inside another table
+            head, *rows = csv.reader(io.StringIO(table.to_csv(index=False, float_format="%.9g")))
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([*whose, *head])
+            writer.writerows([*whose.values(), *row] for row in rows)
     if scene.record.methods:
         (folder / "comparison.tex").write_text(latex(scene), encoding="utf-8")
     (folder / "papers.bib").write_text(bibtex(scene), encoding="utf-8")
