@@ -12,8 +12,9 @@ import numpy as np
 
 from eebench.decisions import Step
 from eebench.deploy.drive import Held, NumpyEngine, drive
-from eebench.deploy.folder import Deployment, GraphFile, read
+from eebench.deploy.folder import Deployment, read
 from eebench.deploy.samples import RESIZE, Images, Texts
+from eebench.deploy.sessions import Opener, on_host
 from eebench.errors import UserError, did_you_mean, shown
 from eebench.raw import Raw
 
@@ -170,6 +171,8 @@ class Runner(Exported, NumpyEngine):
             process, so that the first number above 1 holds for every runner after it, and sessions that other code
             opens from then on must have ``use_per_session_threads`` off.
         providers: ONNX Runtime's execution providers, in order of preference; the CPU when not given.
+        bind: leave what one segment hands to the next on the device, and bring to the host what decides and what is
+            answered. None: where the first provider is a GPU's. Rows that leave a batch are cut out on the host.
 
     Raises:
         UserError: no such folder, a file of it that is missing, cut or another's, no ONNX Runtime, or one that does not
@@ -177,17 +180,23 @@ class Runner(Exported, NumpyEngine):
     """
 
     def __init__(
-        self, folder: str | Path, *, threads: int = 1, providers: Sequence[str] = ("CPUExecutionProvider",)
+        self,
+        folder: str | Path,
+        *,
+        threads: int = 1,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+        bind: bool | None = None,
     ) -> None:
         super().__init__(folder, "onnx")
         of = self.deployment
-        open_ = _Opener(self.folder, of.opset, threads, providers)
+        open_ = Opener(self.folder, of.opset, threads, providers, bind)
         self._segments = [open_(graph) for graph in of.segments]
         self._answers = [None if graph is None else open_(graph) for graph in of.answers]
         self.needs = needs_of(of)
 
     def _drive(self, arrays: Held, size: int, knob: float, wait: bool) -> tuple[np.ndarray, np.ndarray]:
-        return drive(self, len(self._segments), arrays, size, self._step, knob, wait=wait)
+        logits, exits = drive(self, len(self._segments), arrays, size, self._step, knob, wait=wait)
+        return on_host(logits), exits
 
     def segment(self, position: int, held: Held) -> Held:
         """What a segment makes, by name."""
@@ -197,57 +206,19 @@ class Runner(Exported, NumpyEngine):
         """Logits of rows that stop at an exit that classifies only these."""
         session = self._answers[position]
         assert session is not None
-        return session(held)["logits"]
+        return on_host(session(held)["logits"])
 
+    def take(self, array: Any, rows: np.ndarray) -> np.ndarray:
+        """Some rows of an array, wherever it is; on the host."""
+        return on_host(array)[rows]
 
-class _Session:
-    """One graph, opened."""
+    def host(self, array: Any) -> np.ndarray:
+        """An array as numpy has it."""
+        return on_host(array)
 
-    def __init__(self, session: Any, graph: GraphFile) -> None:
-        self._run, self._takes, self._gives = session.run, tuple(graph.takes), tuple(graph.gives)
-
-    def __call__(self, held: Held) -> Held:
-        found = self._run(None, {name: held[name] for name in self._takes})
-        return dict(zip(self._gives, found, strict=True))
-
-
-class _Opener:
-    """Opens graphs, all on one thread pool."""
-
-    pool: int | None = None  # threads of the process's pool, once there is one
-
-    def __init__(self, folder: Path, opset: int | None, threads: int, providers: Sequence[str]) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise UserError("running an exported model needs ONNX Runtime: pip install 'eebench[onnx]'") from None
-        self.folder, self.opset = folder, opset
-        self.ort: Any = onnxruntime
-        absent = [each for each in providers if each not in onnxruntime.get_available_providers()]
-        if absent:
-            have = ", ".join(onnxruntime.get_available_providers())
-            raise UserError(f"ONNX Runtime here has no {absent[0]}; it has {have}")
-        self.providers = list(providers)
-        self.options = onnxruntime.SessionOptions()
-        self.options.log_severity_level = 3
-        if threads < 1:
-            raise UserError(f"threads must be at least 1, not {threads}")
-        if threads > 1 and _Opener.pool is None:
-            _Opener.pool = threads
-            onnxruntime.set_global_thread_pool_sizes(threads, 1)
-        self.options.use_per_session_threads = _Opener.pool is None
-        self.options.intra_op_num_threads = 1 if _Opener.pool is None else 0
-
-    def __call__(self, graph: GraphFile) -> _Session:
-        path = self.folder / graph.file
-        try:
-            session = self.ort.InferenceSession(str(path), self.options, providers=self.providers)
-        except Exception as error:  # ONNX Runtime's own classes derive from nothing in common
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"{shown(path)} (opset {self.opset}) cannot be opened by ONNX Runtime {self.ort.__version__}: {reason}"
-            ) from None
-        return _Session(session, graph)
+    def join(self, arrays: list[Any]) -> np.ndarray:
+        """Arrays one behind the other, on the host."""
+        return super().join([on_host(array) for array in arrays])
 
 
 class _Takes(Protocol):

@@ -211,3 +211,47 @@ def test_an_opset_of_the_future_is_one_line(again):
 
 def read_files(folder):
     return json.loads((folder / "deployment.json").read_text())["files"]
+
+
+# --- arrays that stay on the device ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_bound_arrays_decide_and_answer_the_same(vision, text, wait):
+    same(Runner(vision.folder, bind=True), vision, pictures(40), (0, 1, 2), wait=wait)
+    same(Runner(text.folder, bind=True), text, tokens(30), QUANTILES, wait=wait)
+
+
+def test_bound_arrays_of_one_sample(vision):
+    runner = Runner(vision.folder, bind=True)
+    image = pictures(1)
+    for knob in (0, 1, 2):
+        logits, exits = runner.decide(image.numpy(), knob)
+        live = vision.model.dynamic(image, vision.rule, knob)
+        assert isinstance(logits, np.ndarray)
+        assert exits.tolist() == live.exit.tolist()
+        np.testing.assert_allclose(logits, live.logits.numpy(), atol=1e-5)
+
+
+def test_what_one_segment_hands_to_the_next_is_never_brought_to_the_host(vision, monkeypatch):
+    import onnxruntime
+
+    from eebench.deploy.sessions import BoundSession
+
+    runner = Runner(vision.folder, bind=True)
+    looked = []
+    numpy = onnxruntime.OrtValue.numpy
+    monkeypatch.setattr(onnxruntime.OrtValue, "numpy", lambda value: looked.append(value.shape()) or numpy(value))
+    assert all(isinstance(session, BoundSession) for session in runner._segments)
+    runner.decide(pictures(1).numpy(), 2)
+    classes = 3
+    assert looked
+    assert all(len(shape) < 2 or shape[-1] == classes for shape in looked), "scores and logits alone"
+
+
+def test_a_device_that_nobody_knows_is_refused(vision, monkeypatch):
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["StrangeExecutionProvider"])
+    with pytest.raises(UserError, match="on which device StrangeExecutionProvider keeps its arrays"):
+        Runner(vision.folder, providers=["StrangeExecutionProvider"], bind=True)
